@@ -1,0 +1,44 @@
+"""From a decoded picture to the network's input. Training and serving both call this, and nothing else does it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from handlers.card import Preprocessing
+
+
+@dataclass(frozen=True)
+class View:
+    """The part of a picture that the network sees, in the picture's own pixels, right and bottom exclusive."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+def central_view(width: int, height: int) -> View:
+    """The largest centred square. Cropping before resizing keeps very long pictures from growing in memory."""
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return View(left, top, left + side, top + side)
+
+
+def pixels_to_tensor(pixels: np.ndarray, preprocessing: Preprocessing) -> torch.Tensor:
+    """(H, W, 3) uint8 to (3, H, W) float32, normalised."""
+    mean = torch.tensor(preprocessing.mean).view(3, 1, 1)
+    std = torch.tensor(preprocessing.std).view(3, 1, 1)
+    return (torch.from_numpy(pixels).permute(2, 0, 1).float() / 255 - mean) / std
+
+
+def picture_to_tensor(image: Image.Image, preprocessing: Preprocessing) -> torch.Tensor:
+    """An RGB picture of any size to (3, size, size) float32."""
+    view = central_view(*image.size)
+    resized = image.resize(
+        (preprocessing.size, preprocessing.size),
+        resample=Image.Resampling[preprocessing.interpolation.upper()],
+        box=(view.left, view.top, view.right, view.bottom),
+    )
+    return pixels_to_tensor(np.array(resized), preprocessing)

@@ -1,0 +1,1 @@
+"""Data, training, evaluation and release of the models. Imports handlers; never imported by them."""

@@ -1,0 +1,210 @@
+"""Reads pictures in ArtiFact's layout and splits them without leakage.
+
+Layout: one folder a source, each with `metadata.csv` (filename, image_path, target, category and, where known,
+origin: the file that the picture was cut from). Target 0 is real; 1 and above are generated.
+"""
+
+import csv
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from handlers.decode import decode
+from handlers.errors import RequestError
+from training.sources import ARTIFACT_SOURCES, FAMILIES, REAL, UNDISCLOSED
+
+CLASSES = {"authenticity": ("real", "generated"), "generator_type": FAMILIES}
+
+# Cumulative shares. Calibration has its own part, so that thresholds are never fitted on what chose the model.
+SPLITS = (("train", 0.70), ("validation", 0.80), ("calibration", 0.90), ("test", 1.00))
+
+
+class DataError(Exception):
+    """The data set on disk is not what it should be; the message names the file."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One picture. `group` is shared by all that must stay in one split."""
+
+    path: Path
+    source: str
+    family: str
+    generator: str
+    category: str
+    group: str
+
+
+def read_artifact(root: Path) -> list[Record]:
+    """All pictures under an ArtiFact root, in a fixed order.
+
+    Raises DataError where the root holds no source, or a source's family is not known.
+    """
+    described = _described_sources(root)
+    rows = []
+    for metadata in sorted(root.glob("*/metadata.csv")):
+        source = metadata.parent.name
+        if source not in described:
+            raise DataError(
+                f"{metadata}: the family of source {source!r} is not known; "
+                f"name it in {root / 'sources.csv'} (columns source, family, generator)"
+            )
+        with metadata.open(newline="") as file:
+            reader = csv.DictReader(file)
+            lacking = {"image_path", "target", "category"} - set(reader.fieldnames or ())
+            if lacking:
+                raise DataError(f"{metadata} lacks the columns {sorted(lacking)}")
+            rows += [(source, row) for row in reader]
+    if not rows:
+        raise DataError(f"{root} holds no folder with a metadata.csv: it is not an ArtiFact root")
+    return [
+        _record(root, source, row, group, *described[source])
+        for (source, row), group in zip(rows, _groups(rows))
+    ]
+
+
+def _described_sources(root: Path) -> dict[str, tuple[str, str]]:
+    described = {source: (family, source) for source, (family, _) in ARTIFACT_SOURCES.items()}
+    table = root / "sources.csv"
+    if table.exists():
+        with table.open(newline="") as file:
+            for row in csv.DictReader(file):
+                if row["family"] not in (*FAMILIES, UNDISCLOSED):
+                    raise DataError(f"{table}: source {row['source']!r} has the unknown family {row['family']!r}")
+                described[row["source"]] = (row["family"], row["generator"])
+    return described
+
+
+def _record(root: Path, source: str, row: dict, group: str, family: str, generator: str) -> Record:
+    path = root / source / row["image_path"]
+    try:
+        is_real = int(row["target"]) == 0
+    except ValueError as error:
+        raise DataError(f"{path}: target {row['target']!r} is not a number") from error
+    if family == REAL and not is_real:
+        raise DataError(f"{path}: {source} is a real source, but target is {row['target']}")
+    return Record(
+        path=path,
+        source=source,
+        family=REAL if is_real else family,  # ArtiFact's cycle_gan holds the photographs that it starts from
+        generator=REAL if is_real else generator,
+        category=row["category"],
+        group=group,
+    )
+
+
+def _groups(rows: list[tuple[str, dict]]) -> list[str]:
+    """For each (source, row): the name that it shares with all that must stay in its split.
+
+    Repositories often keep a photograph and what was made from it under one file name, so pictures whose origins
+    have the same name share a group, in whichever source they lie: this errs on the side of keeping too much
+    together. A name that one source uses five times or more (`PROMPT/output.png`) identifies nothing: there the
+    folder's name does. Without an origin each file stands for itself.
+    """
+    paths = [PurePosixPath(row["origin"].replace("__", "/")).with_suffix("") if row.get("origin") else None for _, row in rows]
+    uses = Counter((source, path.name) for (source, _), path in zip(rows, paths) if path)
+    templates = {name for (_, name), count in uses.items() if count >= 5}
+    groups = []
+    for (source, row), path in zip(rows, paths):
+        if path is None:
+            groups.append(f"{source}/{row['image_path']}")
+        elif path.name in templates and path.parent.name:
+            groups.append(path.parent.name.lower())
+        else:
+            groups.append(path.name.lower())
+    return groups
+
+
+def split_of(group: str, seed: int) -> str:
+    """The split that a group falls into: a hash decides, so that adding pictures moves none of the old ones."""
+    digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
+    position = int.from_bytes(digest[:8], "big") / 2**64
+    return next(name for name, end in SPLITS if position < end)
+
+
+def split(records: list[Record], seed: int) -> dict[str, list[Record]]:
+    """The records by split. The same seed gives the same split for every task and every data root."""
+    parts: dict[str, list[Record]] = {name: [] for name, _ in SPLITS}
+    for record in records:
+        parts[split_of(record.group, seed)].append(record)
+    return parts
+
+
+def labelled(records: list[Record], task: str) -> list[tuple[Record, int]]:
+    """Records with their class index for a task. Undisclosed families take part in authenticity alone."""
+    classes = CLASSES[task]
+    if task == "authenticity":
+        return [(record, int(record.family != REAL)) for record in records]
+    return [(record, classes.index(record.family)) for record in records if record.family != UNDISCLOSED]
+
+
+class Pictures(Dataset):
+    """Decodes with the handlers' own decoder and applies a transform: (index) -> (tensor, label)."""
+
+    def __init__(self, items: list[tuple[Record, int]], transform) -> None:
+        self.items = items
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        record, label = self.items[index]
+        try:
+            image = decode(record.path.read_bytes()).image
+        except (OSError, RequestError) as error:
+            raise DataError(f"{record.path}: {error}") from error
+        return self.transform(image), label
+
+
+def balanced_weights(items: list[tuple[Record, int]]) -> torch.Tensor:
+    """Drawing weights: classes equal, then families within a class, then sources by the root of their count.
+
+    The root keeps a source of five pictures from being drawn as often as one of eight hundred.
+    """
+    sources = Counter(record.source for record, _ in items)
+    share_of_source = {source: count**0.5 for source, count in sources.items()}
+    cells = {(label, record.family, record.source) for record, label in items}
+    family_total: Counter = Counter()
+    for label, family, source in cells:
+        family_total[label, family] += share_of_source[source]
+    families_in_class = Counter(label for label, _ in family_total)
+    cell_count = Counter((label, record.family, record.source) for record, label in items)
+    return torch.tensor(
+        [
+            share_of_source[record.source]
+            / cell_count[label, record.family, record.source]
+            / family_total[label, record.family]
+            / families_in_class[label]
+            for record, label in items
+        ],
+        dtype=torch.double,
+    )
+
+
+class BalancedSampler(Sampler[int]):
+    """Draws an epoch's indices with replacement, the same on every process, each taking every n-th.
+
+    `begin(epoch, skip)` fixes the draw, so a run resumed in the middle of an epoch sees what it would have seen.
+    """
+
+    def __init__(self, weights: torch.Tensor, seed: int, rank: int, world: int) -> None:
+        self.weights, self.seed, self.rank, self.world = weights, seed, rank, world
+        self.epoch = self.skip = 0
+
+    def begin(self, epoch: int, skip: int = 0) -> None:
+        """Sets the epoch and how many of this process's indices were already used."""
+        self.epoch, self.skip = epoch, skip
+
+    def __len__(self) -> int:
+        return len(self.weights) // self.world - self.skip
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        drawn = torch.multinomial(self.weights, len(self.weights), replacement=True, generator=generator)
+        mine = drawn[self.rank :: self.world][: len(self.weights) // self.world]
+        return iter(mine[self.skip :].tolist())

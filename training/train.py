@@ -1,0 +1,224 @@
+"""Trains one of the two classifiers, from the arguments to the best weights. Read it from top to bottom.
+
+On one processor or one GPU:
+    python -m training.train --data ROOT --task generator_type --init PATH --out runs/generator_type
+On several, data-parallel:
+    torchrun --nproc-per-node 2 -m training.train ...
+
+Everything lands in --out: checkpoint.pt (to go on with --resume), curves.csv, best.safetensors with its card
+best.json, and settings.json. Nothing is half-written: each file is replaced in one step.
+"""
+
+import argparse
+import csv
+import json
+import os
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import save_file
+from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from handlers.card import Preprocessing
+from handlers.network import file_sha256
+from training.data import CLASSES, BalancedSampler, Pictures, balanced_weights, labelled, read_artifact, split
+from training.files import replace_bytes, replace_file, replace_json
+from training.initial_weights import build_network
+from training.metrics import balanced_accuracy, gather_logits
+from training.transforms import EvaluationTransform, TrainingTransform
+
+# ---------------------------------------------------------------------------------------------- arguments
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--data", type=Path, required=True, help="an ArtiFact root: one folder a source")
+parser.add_argument("--task", choices=CLASSES, required=True)
+parser.add_argument("--init", default="imagenet", help="imagenet, none, or a safetensors file")
+parser.add_argument("--out", type=Path, required=True, help="folder of this run")
+parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+parser.add_argument("--seed", type=int, default=0, help="of the split, the draw and the augmentation")
+parser.add_argument("--epochs", type=int, default=12, help="one epoch draws as many pictures as the split has")
+parser.add_argument("--batch", type=int, default=64, help="pictures a step and process")
+parser.add_argument("--lr", type=float, default=1.5e-3, help="peak learning rate of AdamW, for a batch of 64")
+parser.add_argument("--weight-decay", type=float, default=0.05)
+parser.add_argument("--label-smoothing", type=float, default=0.05)
+parser.add_argument("--patience", type=int, default=5, help="epochs without a better validation before it stops")
+parser.add_argument("--train-size", type=int, default=128, help="side of the training crops, pixels")
+parser.add_argument("--size", type=int, default=160, help="side at which the model is validated and served, pixels")
+parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto", help="auto: bf16 where it is fast")
+parser.add_argument("--workers", type=int, default=1, help="processes that decode pictures")
+parser.add_argument("--checkpoint-minutes", type=float, default=5, help="how much work a crash may cost")
+args = parser.parse_args()
+
+# ---------------------------------------------------------------------------------------------- processes, device
+distributed = "RANK" in os.environ  # set by torchrun
+if distributed:
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+rank, world = (dist.get_rank(), dist.get_world_size()) if distributed else (0, 1)
+if torch.cuda.is_available():
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    torch.cuda.set_device(device)
+    bf16_is_fast = torch.cuda.is_bf16_supported()
+else:
+    device = torch.device("cpu")
+    bf16_is_fast = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+use_bf16 = args.precision == "bf16" or (args.precision == "auto" and bf16_is_fast)
+autocast = torch.autocast(device.type, torch.bfloat16) if use_bf16 else nullcontext()
+torch.manual_seed(args.seed)
+is_first = rank == 0
+args.out.mkdir(parents=True, exist_ok=True)
+
+# ---------------------------------------------------------------------------------------------- data
+preprocessing = Preprocessing(size=args.size, interpolation="bicubic", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+parts = split(read_artifact(args.data), args.seed)
+train_items, validation_items = labelled(parts["train"], args.task), labelled(parts["validation"], args.task)
+sampler = BalancedSampler(balanced_weights(train_items), args.seed, rank, world)
+train_loader = DataLoader(
+    Pictures(train_items, TrainingTransform(preprocessing, args.train_size)),
+    batch_size=args.batch, sampler=sampler, num_workers=args.workers, drop_last=True,
+    pin_memory=device.type == "cuda",
+)  # fmt: skip
+validation_loader = DataLoader(
+    Pictures(validation_items[rank::world], EvaluationTransform(preprocessing)),
+    batch_size=args.batch, num_workers=args.workers,
+)  # fmt: skip
+steps_per_epoch = len(sampler) // args.batch
+if steps_per_epoch == 0:
+    parser.error(f"{len(train_items)} training pictures do not fill one batch of {args.batch} on {world} process(es)")
+
+# ---------------------------------------------------------------------------------------------- model, optimiser
+network = build_network(args.init, len(CLASSES[args.task])).to(device, memory_format=torch.channels_last)
+model = DistributedDataParallel(network) if distributed else network
+# Norms and biases have one dimension; decaying them only shrinks what the next layer sees (Loshchilov's AdamW keeps this out too)
+decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+kept = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+optimiser = torch.optim.AdamW(
+    [{"params": decayed, "weight_decay": args.weight_decay}, {"params": kept, "weight_decay": 0.0}],
+    lr=args.lr * args.batch * world / 64,
+)
+schedule = torch.optim.lr_scheduler.OneCycleLR(
+    optimiser, max_lr=optimiser.defaults["lr"], total_steps=args.epochs * steps_per_epoch, pct_start=0.1
+)
+
+# ---------------------------------------------------------------------------------------------- resume
+checkpoint_path = args.out / "checkpoint.pt"
+progress = {"epoch": 0, "step": 0, "best": -1.0, "best_epoch": -1, "stopped": False}
+if args.resume and checkpoint_path.exists():
+    checkpoint = torch.load(checkpoint_path, map_location=device, weights_only=True)
+    network.load_state_dict(checkpoint["network"])
+    optimiser.load_state_dict(checkpoint["optimiser"])
+    schedule.load_state_dict(checkpoint["schedule"])
+    progress = checkpoint["progress"]
+elif is_first:
+    (args.out / "curves.csv").unlink(missing_ok=True)
+    replace_json(args.out / "settings.json", {key: str(value) for key, value in vars(args).items()} | {"world": world})
+
+
+def save_checkpoint() -> None:
+    state = {
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "schedule": schedule.state_dict(),
+        "progress": progress,
+    }
+    replace_file(checkpoint_path, lambda path: torch.save(state, path))
+
+
+def save_best() -> None:
+    """The weights in fp16, as they will be released, and a card: nothing is calibrated yet."""
+    weights = args.out / "best.safetensors"
+    half = {name: t.half().contiguous() for name, t in network.state_dict().items() if t.is_floating_point()}
+    replace_file(weights, lambda path: save_file(half, path))
+    card = {
+        "name": args.task,
+        "version": "0.0",
+        "architecture": "resnet18",
+        "classes": CLASSES[args.task],
+        "preprocessing": vars(preprocessing),
+        "temperature": 1.0,
+        "thresholds": None,
+        "weights_sha256": file_sha256(weights),
+    }
+    replace_json(args.out / "best.json", card)
+
+
+def append_curve(row: dict) -> None:
+    path = args.out / "curves.csv"
+    lines = path.read_text() if path.exists() else ",".join(row) + "\n"
+    replace_bytes(path, (lines + ",".join(str(value) for value in row.values()) + "\n").encode())
+
+
+if is_first:
+    print(
+        f"{args.task}: {len(train_items)} training and {len(validation_items)} validation pictures, "
+        f"{steps_per_epoch} steps of {args.batch} x {world} an epoch, {device.type}, {'bf16' if use_bf16 else 'fp32'}"
+    )
+
+# ---------------------------------------------------------------------------------------------- the loop
+last_saved = time.monotonic()
+while progress["epoch"] < args.epochs and not progress["stopped"]:
+    sampler.begin(progress["epoch"], skip=progress["step"] * args.batch)
+    network.train()
+    started, losses = time.monotonic(), []
+    batches = tqdm(
+        train_loader, initial=progress["step"], total=steps_per_epoch, disable=not is_first,
+        desc=f"epoch {progress['epoch'] + 1}/{args.epochs}", mininterval=5,
+    )  # fmt: skip
+    for pictures, labels in batches:
+        pictures = pictures.to(device, memory_format=torch.channels_last, non_blocking=True)
+        with autocast:
+            logits = model(pictures)
+        loss = cross_entropy(logits.float(), labels.to(device), label_smoothing=args.label_smoothing)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.item())
+        progress["step"] += 1
+        if is_first and time.monotonic() - last_saved > args.checkpoint_minutes * 60:
+            save_checkpoint()
+            last_saved = time.monotonic()
+
+    # Every process scores its share; all see the whole result and so take the same decision.
+    validation_logits, validation_labels = gather_logits(network, validation_loader, device, autocast)
+    score = balanced_accuracy(validation_logits, validation_labels)
+    if is_first:
+        mean_loss = sum(losses) / max(1, len(losses))
+        validation_loss = cross_entropy(validation_logits, validation_labels).item()
+        rate = len(losses) * args.batch * world / (time.monotonic() - started)
+        append_curve(
+            {
+                "epoch": progress["epoch"] + 1,
+                "training_loss": round(mean_loss, 4),
+                "validation_loss": round(validation_loss, 4),
+                "validation_balanced_accuracy": round(score, 4),
+                "learning_rate": f"{schedule.get_last_lr()[0]:.2e}",
+                "pictures_a_second": round(rate, 1),
+            }
+        )
+        print(
+            f"epoch {progress['epoch'] + 1}: loss {mean_loss:.3f}, validation loss {validation_loss:.3f}, "
+            f"balanced accuracy {score:.4f}, {rate:.0f} pictures/s",
+            flush=True,
+        )
+    if score > progress["best"]:
+        progress["best"], progress["best_epoch"] = score, progress["epoch"]
+        if is_first:
+            save_best()
+    progress["stopped"] = progress["epoch"] - progress["best_epoch"] >= args.patience
+    progress["epoch"], progress["step"] = progress["epoch"] + 1, 0
+    if is_first:
+        save_checkpoint()
+
+if is_first:
+    print(
+        f"Best balanced accuracy on validation: {progress['best']:.4f} (epoch {progress['best_epoch'] + 1}), "
+        f"in {args.out / 'best.safetensors'}.\n"
+        f"Next: python -m training.evaluate --data {args.data} --weights {args.out / 'best.safetensors'} --split test"
+    )
+if distributed:
+    dist.destroy_process_group()

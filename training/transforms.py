@@ -1,0 +1,68 @@
+"""What is done to a picture before the network sees it, in training. Evaluation uses the handlers' own way."""
+
+import io
+import random
+
+import numpy as np
+import torch
+from PIL import Image, ImageEnhance, ImageFilter
+
+from handlers.card import Preprocessing
+from handlers.preprocessing import picture_to_tensor, pixels_to_tensor
+
+_FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
+
+
+class EvaluationTransform:
+    """What the server does, exactly."""
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self.preprocessing = preprocessing
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        return picture_to_tensor(image, self.preprocessing)
+
+
+class TrainingTransform:
+    """A random square, resized, then the wear that pictures get on their way through the web.
+
+    The square has 0.35 to 1 of the short side's area, so the scale varies by 1.7 and a native crop is common.
+    Recompression comes last, as it does on the web, and covers both classes alike: no trace of the file that
+    held the picture should separate them.
+    """
+
+    def __init__(self, preprocessing: Preprocessing, size: int) -> None:
+        self.preprocessing = preprocessing
+        self.size = size
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        image = self._random_square(image)
+        if random.random() < 0.5:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if random.random() < 0.15:
+            image = image.filter(ImageFilter.GaussianBlur(random.uniform(0.3, 1.2)))
+        if random.random() < 0.3:
+            for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+                image = enhance(image).enhance(random.uniform(0.8, 1.2))
+        if random.random() < 0.4:
+            image = _recompress(image)
+        pixels = np.array(image)
+        if random.random() < 0.1:
+            noise = np.random.default_rng(random.getrandbits(32)).normal(0, random.uniform(1, 6), pixels.shape)
+            pixels = np.clip(pixels + noise, 0, 255).astype(np.uint8)
+        return pixels_to_tensor(pixels, self.preprocessing)
+
+    def _random_square(self, image: Image.Image) -> Image.Image:
+        width, height = image.size
+        side = round(min(width, height) * random.uniform(0.35, 1.0) ** 0.5)
+        left, top = random.randint(0, width - side), random.randint(0, height - side)
+        return image.resize(
+            (self.size, self.size), resample=random.choice(_FILTERS), box=(left, top, left + side, top + side)
+        )
+
+
+def _recompress(image: Image.Image) -> Image.Image:
+    buffer = io.BytesIO()
+    image_format = "WEBP" if random.random() < 0.25 else "JPEG"
+    image.save(buffer, image_format, quality=random.randint(30, 95))
+    return Image.open(buffer).convert("RGB")
