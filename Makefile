@@ -1,0 +1,82 @@
+# `make help` lists what can be done. Works from any directory: make -C path/to/this/folder serve
+
+PYTHON ?= python3
+PY := .venv/bin/python
+PIP := $(PY) -m pip install --disable-pip-version-check --no-input
+DATA ?= ../shared/data/artifact_mini
+TASK ?= authenticity
+INIT ?= imagenet
+VERSION ?= 0.1
+FROM := $(PWD)
+
+.PHONY: help serve ask token logs status stop test archives train evaluate release clean
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@echo
+	@echo "Variables: PYTHON=$(PYTHON) DATA=$(DATA) TASK=$(TASK) INIT=$(INIT) VERSION=$(VERSION)"
+
+serve: archives ## install, build the archives, start the server, ask about a photograph
+	@$(PY) -m server start --demonstrate
+
+ask: .venv/serving.stamp ## ask about a picture of your own: make ask PICTURE=path
+	@test -n "$(PICTURE)" || { echo "Say which: make ask PICTURE=path/to/picture.jpg"; exit 2; }
+	@$(PY) -m server ask "$(if $(filter /%,$(PICTURE)),$(PICTURE),$(FROM)/$(PICTURE))"
+
+token: .venv/serving.stamp ## print the token that requests need
+	@$(PY) -m server token
+
+logs: ## follow the server's logs
+	@tail -n 40 -F .server/logs/ts_log.log .server/logs/model_log.log
+
+status: .venv/serving.stamp ## say whether the server runs
+	@$(PY) -m server status
+
+stop: ## stop the server
+	@test ! -x $(PY) || $(PY) -m server stop
+
+test: .venv/tests.stamp ## run the whole test suite
+	@$(PY) -m pytest
+
+archives: .venv/serving.stamp ## build model_store/*.mar from the released weights
+	@$(PY) -m archive_scripts.build
+
+train: .venv/training.stamp ## train one model: make train DATA=root TASK=authenticity|generator_type INIT=imagenet|none|file
+	@test -d "$(DATA)" || { echo "No data set at $(DATA). Training needs an ArtiFact root: make train DATA=path"; exit 2; }
+	$(PY) -m training.train --data "$(DATA)" --task $(TASK) --init "$(INIT)" --out runs/$(TASK) --resume
+
+evaluate: .venv/training.stamp ## score the released weights of TASK on the test split of DATA
+	@test -d "$(DATA)" || { echo "No data set at $(DATA). Evaluation needs an ArtiFact root: make evaluate DATA=path"; exit 2; }
+	@mkdir -p runs
+	$(PY) -m training.evaluate --data "$(DATA)" --weights model_store/released/$(TASK).safetensors --out runs/$(TASK).test.json
+
+release: .venv/training.stamp ## calibrate, score and release the run of TASK as VERSION
+	$(PY) -m training.release --data "$(DATA)" --run runs/$(TASK) --version $(VERSION)
+
+clean: stop ## remove the environment, the archives and the server's folder; keep runs
+	rm -rf .venv .server model_store/*.mar
+
+# The private environment. A stamp is touched when its packages are in; it is older than a requirement that changed.
+.venv/created.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or later is needed, $(PYTHON) is older or missing. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Making a private environment in .venv ..."
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/serving.stamp: requirements/serving.txt requirements/samples.txt requirements/constraints.txt .venv/created.stamp
+	@echo "Installing the server (the README says how much; once) ..."
+	@$(PIP) -r requirements/serving.txt
+	@$(PIP) --no-deps -r requirements/samples.txt
+	@touch $@
+
+.venv/training.stamp: requirements/training.txt .venv/serving.stamp
+	@echo "Installing what training needs ..."
+	@$(PIP) -r requirements/training.txt
+	@touch $@
+
+.venv/tests.stamp: requirements.txt requirements/loadtests.txt requirements/tests.txt .venv/training.stamp
+	@echo "Installing what the tests need ..."
+	@$(PIP) -r requirements.txt
+	@touch $@

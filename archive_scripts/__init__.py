@@ -1,0 +1,1 @@
+"""From released weights to archives that TorchServe runs."""

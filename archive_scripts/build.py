@@ -1,0 +1,156 @@
+"""Builds the archives: `python -m archive_scripts.build`.
+
+Each .mar holds an endpoint's handler, the package `handlers`, the weights and cards it needs, and its TorchServe
+settings: it runs on a bare TorchServe with the packages of requirements/serving.txt and no checkout of this project.
+The same input gives the same bytes, on any machine and at any time.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import yaml
+
+from handlers.card import read_card
+from handlers.network import file_sha256
+
+ROOT = Path(__file__).resolve().parent.parent
+ENDPOINTS = ("authenticity", "generator_type", "explanation")
+MODEL_STORE = ROOT / "model_store"
+RELEASED = MODEL_STORE / "released"
+
+_MANIFEST = "MAR-INF/MANIFEST.json"
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
+
+
+class BuildError(Exception):
+    """An archive cannot be built; the message says what is missing."""
+
+
+def model_names(endpoint: str) -> tuple[str, ...]:
+    """The released models that an endpoint's handler declares."""
+    module = importlib.import_module(f"handlers.{endpoint}")
+    (handler,) = (value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__)
+    return handler.model_names
+
+
+def build(endpoint: str, released: Path, model_store: Path, settings: dict[str, object] | None = None) -> Path:
+    """Builds `<model_store>/<endpoint>.mar` from the released weights and returns its path.
+
+    settings: TorchServe settings that replace those of archive_scripts/<endpoint>.yaml, such as deviceIds.
+    Raises BuildError where weights, card or a setting is missing or they do not belong together.
+    """
+    cards = {}
+    for name in model_names(endpoint):
+        weights, card_file = released / f"{name}.safetensors", released / f"{name}.json"
+        for file in (weights, card_file):
+            if not file.is_file():
+                raise BuildError(f"{endpoint} needs {file}, which is not there")
+        cards[name] = read_card(card_file)
+        if file_sha256(weights) != cards[name].weights_sha256:
+            raise BuildError(f"{weights} is not the file that {card_file.name} describes")
+    version = cards.get(endpoint, next(iter(cards.values()))).version
+
+    model_store.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="imagetrust-build-") as folder:
+        staging = Path(folder)
+        content = staging / "content"
+        shutil.copytree(
+            ROOT / "handlers", content / "handlers", ignore=lambda _, names: [n for n in names if n == "__pycache__"]
+        )
+        for name in cards:
+            shutil.copy(released / f"{name}.safetensors", content)
+            shutil.copy(released / f"{name}.json", content)
+        config = staging / "model-config.yaml"
+        config.write_text(yaml.safe_dump(_settings(endpoint, settings or {}), sort_keys=True))
+        _run_archiver(endpoint, version, content, config, staging)
+        made = staging / f"{endpoint}.mar"
+        target = model_store / f"{endpoint}.mar"
+        temporary = model_store / f".{endpoint}.mar.{os.getpid()}"
+        try:
+            _rewrite_reproducibly(made, temporary)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return target
+
+
+def _settings(endpoint: str, replaced: dict[str, object]) -> dict[str, object]:
+    settings = yaml.safe_load((ROOT / "archive_scripts" / f"{endpoint}.yaml").read_text())
+    return settings | replaced
+
+
+def _run_archiver(endpoint: str, version: str, content: Path, config: Path, staging: Path) -> None:
+    # The archiver stages under the temporary folder by the model's name: a folder of our own keeps builds apart.
+    scratch = staging / "archiver"
+    scratch.mkdir()
+    command = [
+        sys.executable, "-m", "model_archiver.model_packaging",
+        "--model-name", endpoint, "--version", version,
+        "--handler", str(ROOT / "handlers" / f"{endpoint}.py"),
+        "--extra-files", str(content), "--config-file", str(config),
+        "--export-path", str(staging), "--archive-format", "zip-store",
+    ]  # fmt: skip
+    done = subprocess.run(command, env=os.environ | {"TMPDIR": str(scratch)}, capture_output=True, text=True)
+    if done.returncode or not (staging / f"{endpoint}.mar").exists():
+        raise BuildError(f"torch-model-archiver failed on {endpoint}:\n{done.stdout}{done.stderr}")
+
+
+def _rewrite_reproducibly(made: Path, target: Path) -> None:
+    """Sorts the entries and fixes their times: the archiver writes the hour of the build into both."""
+    with zipfile.ZipFile(made) as source, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(source.namelist()):
+            content = source.read(name)
+            if name == _MANIFEST:
+                manifest = json.loads(content)
+                manifest["createdOn"] = "01/01/1980 00:00:00"
+                content = json.dumps(manifest, indent=2, sort_keys=True).encode()
+            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry.external_attr = 0o644 << 16
+            # Half-precision weights hardly shrink; storing them keeps building and loading quick.
+            entry.compress_type = zipfile.ZIP_STORED if name.endswith(".safetensors") else zipfile.ZIP_DEFLATED
+            archive.writestr(entry, content)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    endpoint, _, value = text.partition("=")
+    if endpoint not in ENDPOINTS or not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ENDPOINT=VALUE with an endpoint of {', '.join(ENDPOINTS)}")
+    return endpoint, value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Builds the archives from released weights.")
+    parser.add_argument("--released", type=Path, default=RELEASED, help="folder of weights and cards")
+    parser.add_argument("--model-store", type=Path, default=MODEL_STORE, help="where the archives go")
+    parser.add_argument("--devices", type=_pair, action="append", default=[], metavar="ENDPOINT=IDS",
+                        help="GPUs that an endpoint's workers take in turn, such as authenticity=0,1")  # fmt: skip
+    parser.add_argument("--workers", type=_pair, action="append", default=[], metavar="ENDPOINT=N",
+                        help="workers that start with the server")  # fmt: skip
+    arguments = parser.parse_args()
+    replaced: dict[str, dict[str, object]] = {endpoint: {} for endpoint in ENDPOINTS}
+    try:
+        for endpoint, ids in arguments.devices:
+            replaced[endpoint]["deviceIds"] = [int(number) for number in ids.split(",")]
+        for endpoint, count in arguments.workers:
+            replaced[endpoint] |= {"minWorkers": int(count), "maxWorkers": max(4, int(count))}
+    except ValueError as error:
+        parser.error(f"numbers expected: {error}")
+    for endpoint in ENDPOINTS:
+        try:
+            archive = build(endpoint, arguments.released, arguments.model_store, replaced[endpoint])
+        except (BuildError, ValueError) as error:
+            sys.exit(f"error: {error}")
+        print(f"built {archive}  {archive.stat().st_size / 1e6:.1f} MB  sha256 {file_sha256(archive)[:12]}")
+    print("Next: make serve")
+
+
+if __name__ == "__main__":
+    main()

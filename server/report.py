@@ -1,0 +1,40 @@
+"""An answer as lines that a person reads."""
+
+from collections.abc import Iterator
+
+
+def readable(answer: dict) -> Iterator[str]:
+    """The members that matter, one fact a line; for every kind of answer."""
+    if "error" in answer:
+        yield f"{answer['error']['code']}: {answer['error']['message']}"
+    elif "verdict" in answer:
+        yield f"verdict      {answer['verdict']}"
+        yield f"generated    {answer['probability_generated']:.1%} probable"
+        yield f"label        {answer['label']}, confidence {answer['confidence']:.1%}"
+        yield _model(answer)
+    elif "family" in answer:
+        yield f"family       {answer['family']}, confidence {answer['confidence']:.1%}"
+        yield "families     " + ", ".join(f"{name} {value:.1%}" for name, value in answer["probabilities"].items())
+        yield _model(answer)
+    elif "heatmap" in answer:
+        heatmap, file = answer["heatmap"], answer["file"]
+        yield f"verdict      {answer['authenticity']['verdict']}, family {answer['generator_type']['family']}"
+        yield f"evidence     for {heatmap['class']!r}, hottest {_place(heatmap)} ({heatmap['rows']} x {heatmap['columns']} grid)"
+        yield f"overlay      a PNG of {len(heatmap['overlay_png']) * 3 // 4 // 1000} kB, in heatmap.overlay_png as base64"
+        yield f"file         {file['format']}, {file['width']} x {file['height']} pixels, {len(file['exif'])} EXIF tags"
+    else:  # TorchServe's own errors: code, type, message
+        yield ", ".join(f"{key}: {value}" for key, value in answer.items())
+
+
+def _model(answer: dict) -> str:
+    model = answer["model"]
+    return f"model        {model['name']} {model['version']}, weights {model['weights_sha256'][:12]}"
+
+
+def _place(heatmap: dict) -> str:
+    values = heatmap["values"]
+    row, column = max(
+        ((row, column) for row in range(heatmap["rows"]) for column in range(heatmap["columns"])),
+        key=lambda place: values[place[0]][place[1]],
+    )
+    return f"in row {row + 1}, column {column + 1}"

@@ -1,0 +1,61 @@
+"""config.properties as one instance uses it: with absolute paths and its own changes."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = ROOT / "config.properties"
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where an instance listens. URLs without a final slash; the gRPC addresses as host:port."""
+
+    inference: str
+    management: str
+    metrics: str
+    grpc_inference: str
+    grpc_management: str
+
+    def ports(self) -> list[int]:
+        """All five port numbers."""
+        urls = (self.inference, self.management, self.metrics)
+        return [urlsplit(url).port for url in urls] + [
+            int(address.rpartition(":")[2]) for address in (self.grpc_inference, self.grpc_management)
+        ]
+
+
+def read_properties(path: Path) -> dict[str, str]:
+    """The keys and values of a Java properties file as TorchServe uses them: one `key=value` a line."""
+    lines = (line.strip() for line in path.read_text().splitlines())
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def instance_settings(config: Path, changes: dict[str, str]) -> dict[str, str]:
+    """The file's settings with `changes`, the model store absolute and the only place archives may come from."""
+    settings = read_properties(config) | changes
+    store = (config.parent / settings["model_store"]).resolve()
+    settings["model_store"] = str(store)
+    if "allowed_urls" not in changes:
+        settings["allowed_urls"] = f"file://{re.escape(str(store))}/[^/]+[.]mar"
+    return settings
+
+
+def write_properties(settings: dict[str, str], path: Path) -> None:
+    """Writes a Java properties file; a backslash starts an escape there, so it is doubled."""
+    lines = (f"{key}={value}".replace("\\", "\\\\") for key, value in settings.items())
+    path.write_text("\n".join(lines) + "\n")
+
+
+def addresses(settings: dict[str, str]) -> Addresses:
+    """Where an instance with these settings listens."""
+    return Addresses(
+        inference=settings["inference_address"].rstrip("/"),
+        management=settings["management_address"].rstrip("/"),
+        metrics=settings["metrics_address"].rstrip("/"),
+        grpc_inference=f"{settings['grpc_inference_address']}:{settings['grpc_inference_port']}",
+        grpc_management=f"{settings['grpc_management_address']}:{settings['grpc_management_port']}",
+    )

@@ -1,0 +1,80 @@
+"""What several test modules share: pictures, released weights, one running server."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from archive_scripts.build import ENDPOINTS, RELEASED, build
+from server.instance import TorchServe, free_ports
+from tests.procedural import make_data_set, scene
+
+ARTIFACT_MINI = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "artifact_mini"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tests share two cores with the servers that they start."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def photo() -> Image.Image:
+    """A smooth 320 x 240 RGB picture with noise, the same every time."""
+    rng = np.random.default_rng(7)
+    pixels = scene(rng, 320, 240) + rng.normal(0, 6, (240, 320, 3))
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory) -> Path:
+    """A procedural data set of 5 sources with 60 pictures each."""
+    return make_data_set(tmp_path_factory.mktemp("data") / "procedural", per_source=60)
+
+
+@pytest.fixture(scope="session")
+def artifact_mini() -> Path:
+    """The shared data set; what needs it is skipped, and says so, where it is not there."""
+    if not (ARTIFACT_MINI / "sources.csv").exists():
+        pytest.skip(f"needs the data set {ARTIFACT_MINI.name} in ../shared/data, which this checkout does not have")
+    return ARTIFACT_MINI
+
+
+@pytest.fixture(scope="session")
+def archives(tmp_path_factory) -> Path:
+    """A model store with the three archives, built from the released weights."""
+    store = tmp_path_factory.mktemp("store") / "model_store"
+    for endpoint in ENDPOINTS:
+        build(endpoint, RELEASED, store)
+    return store
+
+
+def start_server(folder: Path, store: Path, **changes: str) -> TorchServe:
+    """A TorchServe on free ports with this model store. The caller stops it."""
+    inference, management, metrics, grpc_inference, grpc_management = free_ports(5)
+    server = TorchServe(folder)
+    server.start(
+        changes={
+            "model_store": str(store),
+            "inference_address": f"http://127.0.0.1:{inference}",
+            "management_address": f"http://127.0.0.1:{management}",
+            "metrics_address": f"http://127.0.0.1:{metrics}",
+            "grpc_inference_port": str(grpc_inference),
+            "grpc_management_port": str(grpc_management),
+            **changes,
+        }
+    )
+    return server
+
+
+@pytest.fixture(scope="session")
+def server(archives, tmp_path_factory):
+    """The real TorchServe with the three archives, on free ports, in a temporary folder."""
+    folder = tmp_path_factory.mktemp("server")
+    running = start_server(folder, archives)
+    yield running
+    running.stop()
+    shutil.rmtree(folder)

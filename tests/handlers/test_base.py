@@ -1,0 +1,96 @@
+"""What happens to each item of a batch, without a server: the context is TorchServe's own class."""
+
+import json
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+from ts.context import Context, RequestProcessor
+
+import handlers
+from archive_scripts.build import ENDPOINTS, RELEASED
+from handlers.authenticity import Authenticity
+from handlers.explanation import Explanation
+from handlers.generator_type import GeneratorType
+from tests.procedural import encoded
+
+HANDLERS = dict(zip(ENDPOINTS, (Authenticity, GeneratorType, Explanation), strict=True))
+SCHEMA = json.loads((Path(handlers.__file__).parent / "answer.schema.json").read_text())
+
+
+def context(items: int) -> Context:
+    made = Context("test", str(RELEASED), {}, items, None, "0.12.0", model_yaml_config={"handler": {"threads": 1}})
+    made.request_ids = {index: f"request-{index}" for index in range(items)}
+    made.request_processor = [RequestProcessor({}) for _ in range(items)]
+    return made
+
+
+def status(context: Context, index: int) -> int:
+    return context.get_response_status(index)[0]
+
+
+@pytest.fixture(scope="module", params=ENDPOINTS)
+def endpoint(request):
+    handler = HANDLERS[request.param]()
+    handler.initialize(context(1))
+    return request.param, handler
+
+
+def validate(answer: dict, kind: str) -> None:
+    """Against one kind's schema; the answer must be plain JSON."""
+    schema = {"$ref": f"#/$defs/{kind}", "$defs": SCHEMA["$defs"]}
+    Draft202012Validator(schema).validate(json.loads(json.dumps(answer, allow_nan=False)))
+
+
+def test_schema_is_valid():
+    Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_one_broken_item_of_eight(endpoint, photo):
+    name, handler = endpoint
+    data = [{"body": encoded(photo, "JPEG", quality=60 + index)} for index in range(8)]
+    data[3] = {"body": data[3]["body"][:200]}
+    batch = context(8)
+    answers = handler.handle(data, batch)
+    assert [status(batch, index) for index in range(8)] == [200] * 3 + [400] + [200] * 4
+    for index, answer in enumerate(answers):
+        validate(answer, "error" if index == 3 else name)
+    assert answers[3]["error"]["code"] == "broken_picture"
+
+
+def test_answers_do_not_depend_on_the_neighbours(endpoint, photo):
+    _, handler = endpoint
+    pictures = [encoded(photo.rotate(angle), "PNG") for angle in (0, 90, 180)]
+    together = handler.handle([{"body": data} for data in pictures], context(3))
+    alone = [handler.handle([{"body": data}], context(1))[0] for data in pictures]
+    for one, other in zip(together, alone, strict=True):
+        one, other = one.get("authenticity", one), other.get("authenticity", other)
+        assert one["logits"] == pytest.approx(other["logits"], abs=1e-4)
+
+
+def test_a_batch_with_nothing_good(endpoint):
+    _, handler = endpoint
+    batch = context(2)
+    answers = handler.handle([{"body": b"no"}, {}], batch)
+    assert [answer["error"]["code"] for answer in answers] == ["unknown_format", "empty_body"]
+    assert [status(batch, index) for index in range(2)] == [400, 400]
+
+
+def test_a_fault_of_ours_is_that_items_500(endpoint, photo, monkeypatch):
+    name, handler = endpoint
+    answered = []
+    inherited = handler.answer
+
+    def fail_on_second(prepared, output):
+        answered.append(prepared)
+        if len(answered) == 2:
+            raise RuntimeError("a secret of the server")
+        return inherited(prepared, output)
+
+    monkeypatch.setattr(handler, "answer", fail_on_second)
+    batch = context(3)
+    answers = handler.handle([{"body": encoded(photo, "PNG")}] * 3, batch)
+    assert [status(batch, index) for index in range(3)] == [200, 500, 200]
+    assert "secret" not in json.dumps(answers[1])
+    validate(answers[1], "error")
+    validate(answers[2], name)

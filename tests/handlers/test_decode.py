@@ -1,0 +1,200 @@
+"""Every format that is promised decodes; everything else gets an error that says why."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from handlers import limits
+from handlers.decode import decode
+from handlers.errors import RequestError
+from tests.procedural import encoded
+
+HEIC = Path(__file__).parent.parent / "data" / "gradient.heic"
+
+
+def colour_error(decoded: Image.Image, expected: Image.Image) -> float:
+    """Mean absolute difference of the channels, 0..255."""
+    return float(np.abs(np.asarray(decoded, float) - np.asarray(expected.convert("RGB"), float)).mean())
+
+
+@pytest.mark.parametrize(
+    ("name", "image_format", "options", "tolerance"),
+    [
+        ("jpeg", "JPEG", {"quality": 95}, 6),
+        ("progressive jpeg", "JPEG", {"quality": 95, "progressive": True}, 6),
+        ("png", "PNG", {}, 0),
+        ("webp", "WEBP", {"quality": 95}, 6),
+        ("lossless webp", "WEBP", {"lossless": True}, 0),
+        ("avif", "AVIF", {"quality": 95}, 6),
+        ("bmp", "BMP", {}, 0),
+        ("tiff", "TIFF", {"compression": "tiff_lzw"}, 0),
+    ],
+)
+def test_formats(photo, name, image_format, options, tolerance):
+    decoded = decode(encoded(photo, image_format, **options))
+    assert decoded.format == image_format
+    assert decoded.image.mode == "RGB"
+    assert decoded.image.size == photo.size
+    assert colour_error(decoded.image, photo) <= tolerance
+
+
+def test_cmyk_jpeg(photo):
+    decoded = decode(encoded(photo.convert("CMYK"), "JPEG", quality=95))
+    assert decoded.mode == "CMYK"
+    assert colour_error(decoded.image, photo) < 8
+
+
+def test_palette_png(photo):
+    assert colour_error(decode(encoded(photo.quantize(256), "PNG")).image, photo) < 12
+
+
+def test_palette_png_with_transparency(photo):
+    palette = photo.quantize(16)
+    data = encoded(palette, "PNG", transparency=palette.getpixel((0, 0)))
+    assert decode(data).image.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_transparency_is_shown_on_white():
+    half = Image.new("RGBA", (64, 64), (255, 0, 0, 128))
+    assert decode(encoded(half, "PNG")).image.getpixel((5, 5)) == pytest.approx((255, 127, 127), abs=1)
+
+
+def test_grey_and_grey_with_alpha(photo):
+    grey = photo.convert("L")
+    assert colour_error(decode(encoded(grey, "PNG")).image, grey) == 0
+    assert colour_error(decode(encoded(grey.convert("LA"), "PNG")).image, grey) == 0
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "TIFF"])
+def test_16_bit_grey_is_scaled_not_clipped(image_format):
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    decoded = np.asarray(decode(encoded(Image.fromarray(ramp), image_format)).image)
+    assert decoded[0, 0, 0] == 0
+    assert decoded[-1, -1, 0] == 255
+    assert decoded[32, 0, 0] == pytest.approx(ramp[32, 0] / 257, abs=1)
+
+
+def test_16_bit_rgb_png():
+    row = b"\0" + struct.pack(">3H", 0xFFFF, 0x8000, 0x0000) * 40
+    assert decode(_png(40, 40, bit_depth=16, rows=row * 40)).image.getpixel((7, 7)) == pytest.approx((255, 128, 0), abs=1)
+
+
+def test_float_tiff():
+    ramp = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)
+    assert np.asarray(decode(encoded(Image.fromarray(ramp), "TIFF")).image).max() == 255
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "TIFF", "PNG"])
+def test_first_frame_of_several(image_format):
+    frames = [Image.new("RGB", (48, 48), colour) for colour in ("red", "lime")]
+    data = encoded(frames[0], image_format, save_all=True, append_images=frames[1:])
+    red, green, _ = decode(data).image.getpixel((9, 9))
+    assert red > 200 > 60 > green
+
+
+def test_heic():
+    decoded = decode(HEIC.read_bytes())
+    assert decoded.format == "HEIF"
+    assert decoded.image.size == (128, 96)
+    left, right = decoded.image.getpixel((8, 48))[0], decoded.image.getpixel((120, 48))[0]
+    assert right > left + 150  # red grows from left to right in that picture
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation):
+    upright = Image.new("RGB", (96, 64), "blue")
+    upright.paste("yellow", (0, 0, 32, 32))
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }  # fmt: skip
+    stored = upright.transpose(undo[orientation]) if orientation > 1 else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    decoded = decode(encoded(stored, "JPEG", quality=95, exif=exif)).image
+    assert decoded.size == (96, 64)
+    assert decoded.getpixel((8, 8))[0] > 200 and decoded.getpixel((80, 50))[2] > 200
+
+
+def error_code(data: bytes) -> str:
+    with pytest.raises(RequestError) as caught:
+        decode(data)
+    assert caught.value.message
+    return caught.value.code
+
+
+def test_empty():
+    assert error_code(b"") == "empty_body"
+
+
+@pytest.mark.parametrize("data", [b"hello world", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%PDF-1.7", b"\0" * 999])
+def test_not_a_picture(data):
+    assert error_code(data) == "unknown_format"
+
+
+@pytest.mark.parametrize("image_format", ["JPEG2000", "ICO", "PPM", "TGA"])
+def test_formats_that_are_not_promised(photo, image_format):
+    assert error_code(encoded(photo.resize((64, 64)), image_format)) == "unknown_format"
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP"])
+def test_truncated(photo, image_format):
+    data = encoded(photo, image_format)
+    assert error_code(data[: len(data) // 2]) in ("broken_picture", "unknown_format")
+
+
+def test_too_many_bytes():
+    assert error_code(b"\xff" * (limits.MAX_BYTES + 1)) == "too_many_bytes"
+
+
+def test_too_small():
+    assert error_code(encoded(Image.new("RGB", (500, 8)), "PNG")) == "too_small"
+
+
+def test_pixels_are_counted_in_the_header(monkeypatch):
+    """A file of a hundred bytes that claims 10 gigapixels is refused before a byte of it is decoded."""
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    assert error_code(_png(100_000, 100_000, bit_depth=8, rows=b"")) == "too_many_pixels"
+
+
+def test_pixels_just_over_the_limit():
+    side = int(limits.MAX_PIXELS**0.5) + 1
+    assert error_code(_png(side, side, bit_depth=8, rows=b"")) == "too_many_pixels"
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_mutated_files_never_raise_anything_else(data):
+    image = Image.new("RGB", (48, 40), (200, 30, 90))
+    image_format = data.draw(st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"]))
+    content = bytearray(encoded(image, image_format))
+    for position, value in data.draw(
+        st.lists(st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255)), min_size=1, max_size=8)
+    ):
+        content[position] = value
+    try:
+        assert decode(bytes(content)).image.mode == "RGB"
+    except RequestError as error:
+        assert error.code in ("broken_picture", "unknown_format", "too_many_pixels", "too_small")
+
+
+def _png(width: int, height: int, bit_depth: int, rows: bytes) -> bytes:
+    """An RGB PNG written by hand, so that header and content may disagree."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, bit_depth, 2, 0, 0, 0)
+    buffer = io.BytesIO(b"\x89PNG\r\n\x1a\n")
+    buffer.seek(0, io.SEEK_END)
+    for kind, content in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+        buffer.write(chunk(kind, content))
+    return buffer.getvalue()

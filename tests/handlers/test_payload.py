@@ -1,0 +1,55 @@
+"""Wherever the picture lies in a request, it is found; where it does not, the error says what was expected."""
+
+import base64
+
+import pytest
+
+from handlers import limits
+from handlers.errors import RequestError
+from handlers.payload import picture_bytes
+
+PICTURE = b"\x89PNG stand-in"
+BASE64 = base64.b64encode(PICTURE).decode()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"body": PICTURE},
+        {"body": bytearray(PICTURE)},
+        {"image": PICTURE},
+        {"data": PICTURE},
+        {"upload": bytearray(PICTURE), "note": "a text field beside it"},
+        {"body": {"image": BASE64}},
+        {"body": {"image": f"data:image/png;base64,{BASE64}"}},
+        {"body": {"image": BASE64[:4] + "\n" + BASE64[4:]}},
+        {"image": BASE64},
+    ],
+)
+def test_found(fields):
+    assert picture_bytes(fields) == PICTURE
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({}, "empty_body"),
+        ({"body": {}}, "no_image_field"),
+        ({"body": {"picture": BASE64}}, "no_image_field"),
+        ({"body": {"image": 7}}, "invalid_base64"),
+        ({"body": {"image": None}}, "invalid_base64"),
+        ({"body": {"image": "!!!"}}, "invalid_base64"),
+        ({"body": {"image": BASE64[:-1]}}, "invalid_base64"),
+        ({"body": b'{"image": '}, "invalid_json"),
+        ({"body": b'{"image": "\xff"}'}, "invalid_json"),
+        ({"body": [1, 2]}, "no_picture"),
+        ({"first": PICTURE, "second": PICTURE}, "no_image_field"),
+        ({"note": "only text"}, "no_image_field"),
+        ({"body": {"image": "A" * (limits.MAX_BYTES * 4 // 3 + 8)}}, "too_many_bytes"),
+    ],
+)
+def test_refused(fields, code):
+    with pytest.raises(RequestError) as caught:
+        picture_bytes(fields)
+    assert caught.value.code == code
+    assert caught.value.as_json()["error"]["message"]

@@ -1,0 +1,113 @@
+"""Scores a weights file on one split: `python -m training.evaluate --data ROOT --weights FILE.safetensors`.
+
+The card beside the weights says task, preprocessing and calibration. Inference is the server's own code, in fp32.
+"""
+
+import argparse
+import platform
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from handlers.classifier import Classifier
+from handlers.verdicts import verdict
+from training.data import CLASSES, SPLITS, Pictures, Record, labelled, read_artifact, split
+from training.files import replace_json
+from training.metrics import report, wilson_interval
+from training.transforms import EvaluationTransform
+
+
+def predict(classifier: Classifier, items: list[tuple[Record, int]], batch: int, workers: int) -> np.ndarray:
+    """(N, classes) float32 logits of all items, in order, with a progress bar."""
+    pictures = Pictures(items, EvaluationTransform(classifier.card.preprocessing))
+    loader = DataLoader(pictures, batch_size=batch, num_workers=workers)
+    logits = [
+        classifier.logits(classifier.features(list(tensors))).cpu()
+        for tensors, _ in tqdm(loader, desc=classifier.card.name, mininterval=5)
+    ]
+    return torch.cat(logits).numpy()
+
+
+def evaluate(classifier: Classifier, items: list[tuple[Record, int]], logits: np.ndarray) -> dict:
+    """All figures of these logits, with the card's calibration applied: overall, by source, and the verdicts."""
+    probabilities = classifier.probabilities(torch.from_numpy(logits)).numpy()
+    labels = np.array([label for _, label in items])
+    figures = report(probabilities, labels, classifier.card.classes)
+    if classifier.card.thresholds:
+        figures["verdicts"] = _verdict_figures(classifier, probabilities[:, 1], labels)
+    correct_by_source = defaultdict(list)
+    for (record, label), row in zip(items, probabilities):
+        correct_by_source[record.source].append(int(row.argmax() == label))
+    figures["sources"] = {
+        source: {"count": len(correct), "accuracy": sum(correct) / len(correct)}
+        for source, correct in sorted(correct_by_source.items())
+    }
+    return figures
+
+
+def _verdict_figures(classifier: Classifier, generated: np.ndarray, labels: np.ndarray) -> dict:
+    verdicts = np.array([verdict(probability, classifier.card.thresholds) for probability in generated])
+    photographs, decided = labels == 0, verdicts != "uncertain"
+    wrong = ((verdicts == "generated") & photographs) | ((verdicts == "real") & ~photographs)
+    accused = int(((verdicts == "generated") & photographs).sum())
+    return {
+        "decided": float(decided.mean()),
+        "errors_among_decided": float(wrong.sum() / max(1, decided.sum())),
+        "photographs_called_generated": accused / max(1, int(photographs.sum())),
+        "photographs_called_generated_95": wilson_interval(accused, int(photographs.sum())),
+        "generated_called_real": float(((verdicts == "real") & ~photographs).sum() / max(1, (~photographs).sum())),
+    }
+
+
+def conditions(data: Path, split_name: str, seed: int) -> dict[str, str]:
+    """What a figure depends on and its reader must know."""
+    return {
+        "data": data.name,
+        "split": split_name,
+        "seed": str(seed),
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "precision": "fp32",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="an ArtiFact root")
+    parser.add_argument("--weights", type=Path, required=True, help="a safetensors file with its card beside it")
+    parser.add_argument("--split", choices=[name for name, _ in SPLITS], default="test")
+    parser.add_argument("--seed", type=int, default=0, help="of the split; the seed of the training run")
+    parser.add_argument("--out", type=Path, help="where the JSON goes; beside the weights where not given")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--workers", type=int, default=1)
+    arguments = parser.parse_args()
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    classifier = Classifier(arguments.weights.parent, arguments.weights.stem, device)
+    task = next(task for task, classes in CLASSES.items() if classes == classifier.card.classes)
+    items = labelled(split(read_artifact(arguments.data), arguments.seed)[arguments.split], task)
+    figures = evaluate(classifier, items, predict(classifier, items, arguments.batch, arguments.workers))
+    figures["conditions"] = conditions(arguments.data, arguments.split, arguments.seed)
+
+    out = arguments.out or arguments.weights.with_name(f"{arguments.weights.stem}.{arguments.split}.json")
+    replace_json(out, figures)
+    low, high = figures["accuracy_95"]
+    print(
+        f"{task} on {arguments.split}, {figures['count']} pictures: accuracy {figures['accuracy']:.1%} "
+        f"({low:.1%} to {high:.1%}), balanced {figures['balanced_accuracy']:.1%}, macro F1 {figures['macro_f1']:.3f}, "
+        f"ECE {figures['expected_calibration_error']:.3f}"
+    )
+    for name, row in figures["classes"].items():
+        print(f"  {name:10} recall {row['recall']:.1%}  precision {row['precision']:.1%}  of {row['count']}")
+    if "verdicts" in figures:
+        print("  " + ", ".join(f"{k} {v:.1%}" for k, v in figures["verdicts"].items() if isinstance(v, float)))
+    print(f"All figures: {out}")
+
+
+if __name__ == "__main__":
+    main()
