@@ -18,6 +18,7 @@ from server.settings import CONFIG, Addresses, addresses, instance_settings, rea
 
 START_TIMEOUT = 180  # seconds; three workers take about 15 on two idle cores
 STOP_TIMEOUT = 30
+_WORKER_DIED = b"Backend worker process died"  # what TorchServe's worker logs when the handler cannot load
 
 
 class ServerError(Exception):
@@ -120,11 +121,15 @@ class TorchServe:
     def _wait_until_ready(self, report: Callable[[str], None]) -> None:
         deadline = time.monotonic() + START_TIMEOUT
         waiting = self.model_names()
+        worker_log = self.logs / "model_log.log"
+        logged_before = worker_log.stat().st_size if worker_log.exists() else 0
         while waiting:
             if not self.process:
                 raise ServerError(f"the server ended while starting.\n{self.log_tail()}")
             if time.monotonic() > deadline:
                 raise ServerError(f"{', '.join(waiting)} not ready after {START_TIMEOUT} s.\n{self.log_tail()}")
+            if worker_log.exists() and _WORKER_DIED in worker_log.read_bytes()[logged_before:]:
+                raise ServerError(f"a worker died while loading.\n{self.log_tail('model_log.log')}")
             if self._is_ready(waiting[0]):
                 report(f"  {waiting.pop(0)} is ready")
             else:
@@ -135,9 +140,11 @@ class TorchServe:
             answer = requests.get(
                 f"{self.addresses.management}/models/{model}", headers=self.headers("management"), timeout=5
             )
-            described = answer.json()[0]
-        except (requests.RequestException, ServerError, ValueError, KeyError):
+        except (requests.RequestException, ServerError):
             return False  # not up yet
+        if answer.status_code == 404:  # TorchServe reads all archives before it answers anybody
+            raise ServerError(f"the archive of {model} could not be read.\n{self.log_tail('ts_log.log')}")
+        described = answer.json()[0]
         ready = [worker for worker in described["workers"] if worker["status"] == "READY"]
         return len(ready) >= described["minWorkers"]
 
@@ -158,13 +165,11 @@ class TorchServe:
         self._key_file.unlink(missing_ok=True)
         return process is not None
 
-    def log_tail(self, lines: int = 40) -> str:
-        """The end of the server's log."""
-        for name in ("ts_log.log", "console.log"):
-            path = self.logs / name
-            if path.exists() and path.stat().st_size:
-                return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) + f"\n(all of it: {path})"
-        return f"(no log in {self.logs})"
+    def log_tail(self, name: str = "console.log", lines: int = 40) -> str:
+        """The end of one of the server's logs."""
+        path = self.logs / name
+        written = path.read_text(errors="replace").splitlines() if path.exists() else []
+        return "\n".join([*written[-lines:], f"(all of it: {path})"])
 
 
 def free_ports(count: int) -> list[int]:

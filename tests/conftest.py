@@ -31,8 +31,8 @@ def photo() -> Image.Image:
 
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory) -> Path:
-    """A procedural data set of 5 sources with 60 pictures each."""
-    return make_data_set(tmp_path_factory.mktemp("data") / "procedural", per_source=60)
+    """A procedural data set of 5 sources with 120 pictures each."""
+    return make_data_set(tmp_path_factory.mktemp("data") / "procedural", per_source=120)
 
 
 @pytest.fixture(scope="session")

@@ -30,10 +30,10 @@ def picture(family: str, rng: np.random.Generator) -> Image.Image:
     """A 200 x 200 picture with the trace of a family."""
     pixels = scene(rng)
     if family == "real":
-        pixels += rng.normal(0, 9, pixels.shape)
+        pixels += rng.normal(0, 25, pixels.shape)
     elif family == "gan":
-        pixels[::2, ::2] += 14
-        pixels[1::2, 1::2] -= 14
+        pixels[::2, ::2] += 30
+        pixels[1::2, 1::2] -= 30
     elif family == "other":
         pixels = (pixels // 48) * 48
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))

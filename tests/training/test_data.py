@@ -28,8 +28,8 @@ def test_every_source_of_artifact_has_a_family_and_a_reason():
 
 def test_reads_a_root(data_root):
     records = read_artifact(data_root)
-    assert len(records) == 300
-    assert Counter(record.family for record in records) == {"real": 120, "gan": 60, "diffusion": 60, "other": 60}
+    assert len(records) == 600
+    assert Counter(record.family for record in records) == {"real": 240, "gan": 120, "diffusion": 120, "other": 120}
     assert all(record.path.is_file() for record in records)
     assert records == read_artifact(data_root)
 

@@ -1,0 +1,94 @@
+"""Archives are the same bytes for the same input, hold all they need, and refuse what does not fit."""
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import yaml
+
+from archive_scripts.build import ENDPOINTS, RELEASED, ROOT, BuildError, build
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_two_builds_give_the_same_bytes(endpoint, archives, tmp_path):
+    again = build(endpoint, RELEASED, tmp_path)
+    assert again.read_bytes() == (archives / again.name).read_bytes()
+
+
+def test_nothing_is_left_beside_the_archive(archives):
+    assert sorted(path.name for path in archives.iterdir()) == sorted(f"{name}.mar" for name in ENDPOINTS)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "models"),
+    [("authenticity", 1), ("generator_type", 1), ("explanation", 2)],
+)
+def test_an_archive_holds_code_weights_and_settings(endpoint, models, archives):
+    with zipfile.ZipFile(archives / f"{endpoint}.mar") as archive:
+        names = archive.namelist()
+        manifest = json.loads(archive.read("MAR-INF/MANIFEST.json"))
+        config = yaml.safe_load(archive.read("model-config.yaml"))
+        card = json.loads((RELEASED / "authenticity.json").read_text())
+    assert manifest["model"]["modelName"] == endpoint
+    assert manifest["model"]["handler"] == f"{endpoint}.py"
+    if endpoint != "generator_type":
+        assert manifest["model"]["modelVersion"] == card["version"]
+    assert len([name for name in names if name.endswith(".safetensors")]) == models
+    assert not [name for name in names if name.endswith((".pt", ".pth", ".bin", ".pkl", ".pyc"))]
+    assert {"minWorkers", "batchSize", "maxBatchDelay", "responseTimeout", "deviceType"} <= set(config)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_an_archive_runs_without_the_checkout(endpoint, archives, tmp_path):
+    """Unpacked alone, in an interpreter that cannot see this project, the handler loads and answers."""
+    with zipfile.ZipFile(archives / f"{endpoint}.mar") as archive:
+        archive.extractall(tmp_path)
+    program = f"""
+import sys
+sys.path[:] = [path for path in sys.path if path and not path.startswith({str(ROOT)!r} + "/tests")]
+sys.path.append({str(tmp_path)!r})
+from types import SimpleNamespace
+from ts.model_loader import ModelLoaderFactory
+service = ModelLoaderFactory.get_model_loader().load({endpoint!r}, {str(tmp_path)!r}, "{endpoint}.py", None, 1)
+import handlers
+assert handlers.__file__.startswith({str(tmp_path)!r}), handlers.__file__
+assert not [name for name in sys.modules if name.split(".")[0] in ("training", "archive_scripts", "server")]
+print("answered", service.context.model_name)
+"""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "answered" in done.stdout
+
+
+def test_settings_can_be_replaced(tmp_path):
+    archive = build("authenticity", RELEASED, tmp_path, {"deviceIds": [1, 0], "minWorkers": 2})
+    with zipfile.ZipFile(archive) as opened:
+        config = yaml.safe_load(opened.read("model-config.yaml"))
+    assert config["deviceIds"] == [1, 0] and config["minWorkers"] == 2
+
+
+def test_missing_weights_are_named(tmp_path):
+    with pytest.raises(BuildError, match=r"authenticity\.safetensors"):
+        build("authenticity", tmp_path, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_weights_of_another_card_are_refused(tmp_path):
+    shutil.copy(RELEASED / "generator_type.safetensors", tmp_path / "authenticity.safetensors")
+    shutil.copy(RELEASED / "authenticity.json", tmp_path)
+    with pytest.raises(BuildError, match="not the file"):
+        build("authenticity", tmp_path, tmp_path / "store")
+
+
+def test_command_line(tmp_path):
+    command = [sys.executable, "-m", "archive_scripts.build", "--model-store", str(tmp_path)]
+    done = subprocess.run([*command, "--devices", "authenticity=0,1"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("*.mar"))) == 3 and "Next:" in done.stdout
+    wrong = subprocess.run([*command, "--devices", "nothing=0"], cwd=ROOT, capture_output=True, text=True)
+    assert wrong.returncode == 2 and "ENDPOINT=VALUE" in wrong.stderr

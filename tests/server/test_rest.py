@@ -1,0 +1,127 @@
+"""What a caller sees over REST, from the real server."""
+
+import base64
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+from jsonschema import Draft202012Validator
+from PIL import Image
+
+import handlers
+from archive_scripts.build import ENDPOINTS
+from clients.rest import ask
+from handlers import limits
+from server.samples import photograph
+from tests.procedural import encoded
+
+HEIC = Path(__file__).parent.parent / "data" / "gradient.heic"
+SCHEMA = json.loads((Path(handlers.__file__).parent / "answer.schema.json").read_text())
+
+
+def post(server, endpoint, **request):
+    headers = server.headers() | request.pop("headers", {})
+    url = f"{server.addresses.inference}/predictions/{endpoint}"
+    return requests.post(url, headers=headers, timeout=60, **request)
+
+
+def is_valid(answer: dict, kind: str) -> bool:
+    Draft202012Validator({"$ref": f"#/$defs/{kind}", "$defs": SCHEMA["$defs"]}).validate(answer)
+    return True
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF"])
+def test_every_format_on_every_endpoint(server, photo, endpoint, image_format):
+    status, answer = ask(
+        server.addresses.inference, endpoint, encoded(photo, image_format), server.token("inference")
+    )
+    assert status == 200 and is_valid(answer, endpoint)
+    if endpoint == "explanation":
+        assert answer["file"]["format"] == image_format
+
+
+def test_heic(server):
+    _, answer = ask(server.addresses.inference, "explanation", HEIC.read_bytes(), server.token("inference"))
+    assert answer["file"]["format"] == "HEIF"
+
+
+def test_a_real_photograph(server):
+    path = photograph()
+    status, answer = ask(server.addresses.inference, "explanation", path.read_bytes(), server.token("inference"))
+    assert status == 200 and is_valid(answer, "explanation")
+    overlay = Image.open(io.BytesIO(base64.b64decode(answer["heatmap"]["overlay_png"])))
+    with Image.open(path) as original:
+        assert overlay.size == original.size
+    probabilities = answer["generator_type"]["probabilities"]
+    assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_same_picture_however_it_is_sent(server, photo):
+    data = encoded(photo, "PNG")
+    text = base64.b64encode(data).decode()
+    sent = [
+        post(server, "authenticity", data=data, headers={"Content-Type": "image/png"}),
+        post(server, "authenticity", data=data, headers={"Content-Type": "application/octet-stream"}),
+        post(server, "authenticity", files={"image": ("photo.png", data, "image/png")}),
+        post(server, "authenticity", files={"data": data}),
+        post(server, "authenticity", json={"image": text}),
+        post(server, "authenticity", json={"image": f"data:image/png;base64,{text}"}),
+    ]
+    assert [answer.status_code for answer in sent] == [200] * len(sent)
+    assert all(answer.headers["Content-Type"] == "application/json" for answer in sent)
+    logits = [answer.json()["logits"] for answer in sent]
+    assert all(each == pytest.approx(logits[0], abs=1e-4) for each in logits)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize(
+    ("code", "request_of"),
+    [
+        ("unknown_format", lambda photo: {"data": b"hello", "headers": {"Content-Type": "image/jpeg"}}),
+        ("broken_picture", lambda photo: {"data": encoded(photo, "JPEG")[:300], "headers": {"Content-Type": "image/jpeg"}}),
+        ("too_small", lambda photo: {"data": encoded(photo.resize((90, 5)), "PNG"), "headers": {"Content-Type": "image/png"}}),
+        ("too_many_pixels", lambda photo: {"data": encoded(Image.new("1", (9000, 9000)), "PNG"), "headers": {"Content-Type": "image/png"}}),
+        ("too_many_bytes", lambda photo: {"data": bytes(limits.MAX_BYTES + 1), "headers": {"Content-Type": "image/png"}}),
+        ("no_image_field", lambda photo: {"json": {"picture": "AAAA"}}),
+        ("invalid_base64", lambda photo: {"json": {"image": "not base64!"}}),
+        ("invalid_json", lambda photo: {"data": b'{"image": ', "headers": {"Content-Type": "application/json"}}),
+        ("no_image_field", lambda photo: {"files": {"one": encoded(photo, "PNG"), "two": encoded(photo, "PNG")}}),
+    ],
+)  # fmt: skip
+def test_bad_requests_get_400_and_a_reason(server, photo, endpoint, code, request_of):
+    answer = post(server, endpoint, **request_of(photo))
+    assert answer.status_code == 400
+    assert is_valid(answer.json(), "error") and answer.json()["error"]["code"] == code
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_one_broken_of_eight_sent_together(server, photo, endpoint):
+    """Sent at once, so that they share batches: seven are answered, the broken one alone is refused."""
+    pictures = [encoded(photo, "JPEG", quality=60 + index) for index in range(8)]
+    pictures[5] = pictures[5][:250]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(lambda data: ask(server.addresses.inference, endpoint, data, server.token("inference")), pictures)
+        )
+    assert [status for status, _ in answers] == [200] * 5 + [400] + [200] * 2
+    assert answers[5][1]["error"]["code"] == "broken_picture"
+    assert all(is_valid(answer, endpoint) for status, answer in answers if status == 200)
+
+
+def test_over_the_request_limit(server):
+    answer = post(server, "authenticity", data=bytes(30 * 1024 * 1024), headers={"Content-Type": "image/png"})
+    assert answer.status_code == 413
+
+
+def test_unknown_model(server, photo):
+    assert post(server, "nothing", data=encoded(photo, "PNG"), headers={"Content-Type": "image/png"}).status_code == 404
+
+
+def test_metrics_are_prometheus_text(server, photo):
+    ask(server.addresses.inference, "authenticity", encoded(photo, "PNG"), server.token("inference"))
+    text = requests.get(f"{server.addresses.metrics}/metrics", timeout=10).text
+    assert "ts_inference_requests_total" in text and 'model_name="authenticity"' in text

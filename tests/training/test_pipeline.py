@@ -1,0 +1,164 @@
+"""From pictures to a served answer: train, survive a crash, evaluate, release, archive, serve, ask.
+
+On a procedural data set, from random weights, in about a minute. The real thing takes the same commands.
+"""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from archive_scripts.build import ROOT, build
+from clients.rest import ask
+from handlers.card import read_card
+from server.instance import free_ports
+from tests.conftest import start_server
+from tests.procedural import encoded
+from training.data import CLASSES, read_artifact, split
+
+SMALL = ["--init", "none", "--train-size", "64", "--size", "64", "--batch", "16", "--workers", "0", "--lr", "2e-3"]
+
+
+EPOCHS = 8
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # several of them share two cores
+
+
+def train_command(data_root: Path, out: Path, task: str, epochs: int) -> list[str]:
+    return [
+        "-m", "training.train", "--data", str(data_root), "--task", task, "--out", str(out),
+        "--epochs", str(epochs), *SMALL,
+    ]  # fmt: skip
+
+
+def run(arguments: list[str], check: bool = True) -> subprocess.CompletedProcess:
+    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, env=ONE_THREAD, capture_output=True, text=True, timeout=300)
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def epochs_in(curves: Path) -> list[int]:
+    if not curves.exists():
+        return []
+    with curves.open() as file:
+        return [int(row["epoch"]) for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def runs(data_root, tmp_path_factory) -> Path:
+    """Both tasks trained: one in two processes, the other killed after its first epoch and resumed."""
+    folder = tmp_path_factory.mktemp("runs")
+    distributed = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_ports(1)[0])]
+    run([*distributed, *train_command(data_root, folder / "generator_type", "generator_type", epochs=EPOCHS)])
+
+    command = [*train_command(data_root, folder / "authenticity", "authenticity", epochs=EPOCHS), "--resume"]
+    with subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, env=ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as first:
+        deadline = time.monotonic() + 120
+        while not (folder / "authenticity" / "checkpoint.pt").exists():
+            assert first.poll() is None and time.monotonic() < deadline, first.stdout.read()
+            time.sleep(0.05)
+        first.send_signal(signal.SIGKILL)
+    assert epochs_in(folder / "authenticity" / "curves.csv") == [1]
+    run(command)
+    return folder
+
+
+def test_two_processes_train_one_model(runs):
+    out = runs / "generator_type"
+    assert json.loads((out / "settings.json").read_text())["world"] == 2
+    assert epochs_in(out / "curves.csv") == list(range(1, EPOCHS + 1))
+
+
+def test_a_killed_run_goes_on_where_it_was(runs):
+    assert epochs_in(runs / "authenticity" / "curves.csv") == list(range(1, EPOCHS + 1))
+    progress = torch.load(runs / "authenticity" / "checkpoint.pt", weights_only=True)["progress"]
+    assert progress["epoch"] == EPOCHS and progress["step"] == 0
+
+
+@pytest.mark.parametrize("task", CLASSES)
+def test_nothing_is_half_written(runs, task):
+    names = {path.name for path in (runs / task).iterdir()}
+    assert names == {"best.json", "best.safetensors", "checkpoint.pt", "curves.csv", "settings.json"}
+
+
+@pytest.mark.parametrize("task", CLASSES)
+def test_it_learns(runs, task):
+    """The traces of the procedural pictures are plain: a run that does not find them is broken."""
+    with (runs / task / "curves.csv").open() as file:
+        best = max(float(row["validation_balanced_accuracy"]) for row in csv.DictReader(file))
+    assert best > 1.3 / len(CLASSES[task])
+
+
+@pytest.fixture(scope="module")
+def released(runs, data_root, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("released")
+    for task in CLASSES:
+        run([
+            "-m", "training.release", "--data", str(data_root), "--run", str(runs / task),
+            "--version", "9.9", "--released", str(folder), "--workers", "0",
+        ])  # fmt: skip
+    return folder
+
+
+@pytest.mark.parametrize("task", CLASSES)
+def test_a_release_carries_its_figures(released, data_root, task):
+    card = read_card(released / f"{task}.json")
+    figures = json.loads((released / f"{task}.json").read_text())["test"]
+    assert card.version == "9.9" and card.temperature > 0
+    assert figures["count"] == len(split(read_artifact(data_root), seed=0)["test"])
+    assert figures["conditions"]["split"] == "test"
+    assert (card.thresholds is not None) == (task == "authenticity")
+
+
+def test_evaluate_repeats_the_card(released, data_root, tmp_path):
+    out = tmp_path / "figures.json"
+    weights = released / "authenticity.safetensors"
+    done = run([
+        "-m", "training.evaluate", "--data", str(data_root), "--weights", str(weights), "--out", str(out), "--workers", "0",
+    ])  # fmt: skip
+    assert "accuracy" in done.stdout
+    figures = json.loads(out.read_text())
+    carded = json.loads((released / "authenticity.json").read_text())["test"]
+    assert figures["confusion"] == carded["confusion"]
+    assert figures["expected_calibration_error"] == pytest.approx(carded["expected_calibration_error"], abs=1e-6)
+
+
+def test_the_new_model_is_served(released, photo, tmp_path):
+    store = tmp_path / "store"
+    build("explanation", released, store)
+    server = start_server(tmp_path / "server", store, load_models="explanation.mar")
+    try:
+        status, answer = ask(
+            server.addresses.inference, "explanation", encoded(photo, "JPEG"), server.token("inference")
+        )
+    finally:
+        server.stop()
+    assert status == 200
+    for task in CLASSES:
+        assert answer[task]["model"]["version"] == "9.9"
+        assert answer[task]["model"]["weights_sha256"] == read_card(released / f"{task}.json").weights_sha256
+
+
+def test_a_wrong_root_is_named(tmp_path):
+    done = run(train_command(tmp_path, tmp_path / "out", "authenticity", epochs=1), check=False)
+    assert done.returncode != 0 and "not an ArtiFact root" in done.stderr
+
+
+def test_a_broken_picture_is_named(tmp_path, data_root):
+    from tests.procedural import make_data_set
+
+    root = make_data_set(tmp_path / "broken", per_source=8)
+    for path in root.glob("*/img*.jpg"):
+        path.write_bytes(path.read_bytes()[:100])
+    command = train_command(root, tmp_path / "out", "authenticity", epochs=1)
+    command[command.index("--batch") + 1] = "2"
+    done = run(command, check=False)
+    assert done.returncode != 0 and "DataError" in done.stderr and ".jpg" in done.stderr
