@@ -76,7 +76,7 @@ def build(endpoint: str, released: Path, model_store: Path, settings: dict[str, 
         temporary = model_store / f".{endpoint}.mar.{os.getpid()}"
         try:
             _rewrite_reproducibly(made, temporary)
-            os.replace(temporary, target)
+            temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
     return target

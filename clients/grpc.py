@@ -37,7 +37,10 @@ class GrpcClient:
 
     def __init__(self, address: str, token: str, max_message_bytes: int = 32 * 1024 * 1024) -> None:
         self._messages, services = _protocol()
-        limits = [("grpc.max_receive_message_length", max_message_bytes), ("grpc.max_send_message_length", max_message_bytes)]
+        limits = [
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.max_send_message_length", max_message_bytes),
+        ]
         self._channel = grpc.insecure_channel(address, options=limits)
         self._service = services.InferenceAPIsServiceStub(self._channel)
         self._metadata = (("protocol", "gRPC"), ("channel", address), ("authorization", f"Bearer {token}"))

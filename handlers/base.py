@@ -28,7 +28,9 @@ class BatchHandler(ABC):
         """Loads the models once, on the device that TorchServe assigned to this worker."""
         properties = context.system_properties
         gpu = properties.get("gpu_id")
-        device = torch.device("cuda", int(gpu)) if gpu is not None and torch.cuda.is_available() else torch.device("cpu")
+        device = (
+            torch.device("cuda", int(gpu)) if gpu is not None and torch.cuda.is_available() else torch.device("cpu")
+        )
         threads = (context.model_yaml_config or {}).get("handler", {}).get("threads")
         if threads:
             torch.set_num_threads(int(threads))
@@ -46,7 +48,7 @@ class BatchHandler(ABC):
             except Exception as error:
                 answers[index] = self._fault(index, error, context)
         outputs = self.infer(list(prepared.values())) if prepared else []
-        for (index, item), output in zip(prepared.items(), outputs):
+        for (index, item), output in zip(prepared.items(), outputs, strict=True):
             try:
                 answers[index] = self.answer(item, output)
             except Exception as error:

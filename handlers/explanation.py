@@ -54,7 +54,7 @@ class Explanation(BatchHandler):
             logits[name] = classifier.logits(features[name]).cpu()
         return [
             self.Output(*results)
-            for results in zip(logits["authenticity"], logits["generator_type"], features["authenticity"])
+            for results in zip(logits["authenticity"], logits["generator_type"], features["authenticity"], strict=True)
         ]
 
     def answer(self, prepared: Prepared, output: Output) -> dict[str, Any]:

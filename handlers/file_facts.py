@@ -31,9 +31,7 @@ def _exif(picture: Picture) -> dict[str, str]:
     tags = {**picture.exif, **picture.exif.get_ifd(_EXIF_IFD)}
     hidden = {ExifTags.Base.GPSInfo, ExifTags.Base.ExifOffset, ExifTags.Base.MakerNote}
     named = {
-        ExifTags.TAGS.get(tag, f"0x{tag:04x}"): _text(value)
-        for tag, value in sorted(tags.items())
-        if tag not in hidden
+        ExifTags.TAGS.get(tag, f"0x{tag:04x}"): _text(value) for tag, value in sorted(tags.items()) if tag not in hidden
     }
     return dict(list(named.items())[:MAX_TAGS])
 

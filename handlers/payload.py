@@ -34,7 +34,9 @@ def picture_bytes(fields: dict[str, object]) -> bytes:
 def _from_body(body: object) -> bytes:
     if isinstance(body, dict):
         if IMAGE_FIELD not in body:
-            raise RequestError("no_image_field", f"The JSON body has no member {IMAGE_FIELD!r} with the base64 picture.")
+            raise RequestError(
+                "no_image_field", f"The JSON body has no member {IMAGE_FIELD!r} with the base64 picture."
+            )
         return _from_base64(body[IMAGE_FIELD])
     data = _as_bytes(body)
     # A body that claims to be JSON and is not arrives as raw bytes. No picture format begins with a brace.

@@ -31,7 +31,7 @@ def verdict(probability_generated: float, thresholds: Thresholds) -> str:
 
 def generator_type_answer(classifier: Classifier, logits: torch.Tensor) -> dict[str, Any]:
     """The likeliest family and the probability of each, for the logits (4,) of the card's classes."""
-    by_family = dict(zip(classifier.card.classes, classifier.probabilities(logits).tolist()))
+    by_family = dict(zip(classifier.card.classes, classifier.probabilities(logits).tolist(), strict=True))
     family = max(by_family, key=by_family.get)
     return {
         "family": family,
@@ -44,6 +44,6 @@ def generator_type_answer(classifier: Classifier, logits: torch.Tensor) -> dict[
 def _origin(classifier: Classifier, logits: torch.Tensor) -> dict[str, Any]:
     card = classifier.card
     return {
-        "logits": dict(zip(card.classes, (round(value, 6) for value in logits.tolist()))),
+        "logits": dict(zip(card.classes, (round(value, 6) for value in logits.tolist()), strict=True)),
         "model": {"name": card.name, "version": card.version, "weights_sha256": card.weights_sha256},
     }

@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -109,6 +110,7 @@ def main() -> None:
     commands.add_parser("stop", help="stop it")
     arguments = parser.parse_args()
 
+    os.environ["NO_PROXY"] = "127.0.0.1"  # the server is on this machine; a proxy would look for it on its own
     server = TorchServe(FOLDER)
     try:
         match arguments.command:

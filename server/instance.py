@@ -18,6 +18,7 @@ from server.settings import CONFIG, Addresses, addresses, instance_settings, rea
 
 START_TIMEOUT = 180  # seconds; three workers take about 15 on two idle cores
 STOP_TIMEOUT = 30
+_SOCKET_PATH_LIMIT = 107  # bytes, of a Unix socket's address on Linux
 _WORKER_DIED = b"Backend worker process died"  # what TorchServe's worker logs when the handler cannot load
 
 
@@ -91,6 +92,8 @@ class TorchServe:
         if self.process:
             raise ServerError(f"already running in {self.folder}, process {self.process.pid}")
         settings = instance_settings(config, changes or {})
+        if len(bytes(self._temporary / ".ts.sock.9000")) > _SOCKET_PATH_LIMIT:
+            raise ServerError(f"the path of {self.folder} is too long for the workers' sockets; use a shorter one")
         _check_ports(addresses(settings))
         for directory in (self.folder, self.logs, self._temporary):
             directory.mkdir(parents=True, exist_ok=True)

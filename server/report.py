@@ -19,8 +19,10 @@ def readable(answer: dict) -> Iterator[str]:
     elif "heatmap" in answer:
         heatmap, file = answer["heatmap"], answer["file"]
         yield f"verdict      {answer['authenticity']['verdict']}, family {answer['generator_type']['family']}"
-        yield f"evidence     for {heatmap['class']!r}, hottest {_place(heatmap)} ({heatmap['rows']} x {heatmap['columns']} grid)"
-        yield f"overlay      a PNG of {len(heatmap['overlay_png']) * 3 // 4 // 1000} kB, in heatmap.overlay_png as base64"
+        grid = f"{heatmap['rows']} x {heatmap['columns']} grid"
+        yield f"evidence     for {heatmap['class']!r}, hottest {_place(heatmap)} ({grid})"
+        kilobytes = len(heatmap["overlay_png"]) * 3 // 4 // 1000
+        yield f"overlay      a PNG of {kilobytes} kB, in heatmap.overlay_png as base64"
         yield f"file         {file['format']}, {file['width']} x {file['height']} pixels, {len(file['exif'])} EXIF tags"
     else:  # TorchServe's own errors: code, type, message
         yield ", ".join(f"{key}: {value}" for key, value in answer.items())

@@ -1,5 +1,6 @@
 """What several test modules share: pictures, released weights, one running server."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from PIL import Image
 from archive_scripts.build import ENDPOINTS, RELEASED, build
 from server.instance import TorchServe, free_ports
 from tests.procedural import make_data_set, scene
+
+os.environ["NO_PROXY"] = "127.0.0.1"  # the servers are on this machine, whatever proxy is set
 
 ARTIFACT_MINI = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "artifact_mini"
 

@@ -63,7 +63,7 @@ def read_artifact(root: Path) -> list[Record]:
         raise DataError(f"{root} holds no folder with a metadata.csv: it is not an ArtiFact root")
     return [
         _record(root, source, row, group, *described[source])
-        for (source, row), group in zip(rows, _groups(rows))
+        for (source, row), group in zip(rows, _groups(rows), strict=True)
     ]
 
 
@@ -105,11 +105,14 @@ def _groups(rows: list[tuple[str, dict]]) -> list[str]:
     together. A name that one source uses five times or more (`PROMPT/output.png`) identifies nothing: there the
     folder's name does. Without an origin each file stands for itself.
     """
-    paths = [PurePosixPath(row["origin"].replace("__", "/")).with_suffix("") if row.get("origin") else None for _, row in rows]
-    uses = Counter((source, path.name) for (source, _), path in zip(rows, paths) if path)
+    paths = [
+        PurePosixPath(row["origin"].replace("__", "/")).with_suffix("") if row.get("origin") else None
+        for _, row in rows
+    ]
+    uses = Counter((source, path.name) for (source, _), path in zip(rows, paths, strict=True) if path)
     templates = {name for (_, name), count in uses.items() if count >= 5}
     groups = []
-    for (source, row), path in zip(rows, paths):
+    for (source, row), path in zip(rows, paths, strict=True):
         if path is None:
             groups.append(f"{source}/{row['image_path']}")
         elif path.name in templates and path.parent.name:

@@ -40,7 +40,7 @@ def evaluate(classifier: Classifier, items: list[tuple[Record, int]], logits: np
     if classifier.card.thresholds:
         figures["verdicts"] = _verdict_figures(classifier, probabilities[:, 1], labels)
     correct_by_source = defaultdict(list)
-    for (record, label), row in zip(items, probabilities):
+    for (record, label), row in zip(items, probabilities, strict=True):
         correct_by_source[record.source].append(int(row.argmax() == label))
     figures["sources"] = {
         source: {"count": len(correct), "accuracy": sum(correct) / len(correct)}

@@ -66,7 +66,7 @@ def report(probabilities: np.ndarray, labels: np.ndarray, classes: tuple[str, ..
         "macro_f1": float(f1.mean()),
         "classes": {
             name: {"precision": float(p), "recall": float(r), "f1": float(f), "count": int(n)}
-            for name, p, r, f, n in zip(classes, precision, recall, f1, support)
+            for name, p, r, f, n in zip(classes, precision, recall, f1, support, strict=True)
         },
         "confusion": metrics.confusion_matrix(labels, predicted, labels=range(len(classes))).tolist(),
         "negative_log_likelihood": float(metrics.log_loss(labels, probabilities, labels=range(len(classes)))),

@@ -13,7 +13,7 @@ import torch
 
 from handlers.classifier import Classifier
 from training.calibration import conformal_thresholds, fit_temperature
-from training.data import CLASSES, labelled, read_artifact, split
+from training.data import labelled, read_artifact, split
 from training.evaluate import conditions, evaluate, predict
 from training.files import replace_file, replace_json
 

@@ -10,8 +10,6 @@ best.json, and settings.json. Nothing is half-written: each file is replaced in 
 """
 
 import argparse
-import csv
-import json
 import os
 import time
 from contextlib import nullcontext
@@ -73,7 +71,9 @@ is_first = rank == 0
 args.out.mkdir(parents=True, exist_ok=True)
 
 # ---------------------------------------------------------------------------------------------- data
-preprocessing = Preprocessing(size=args.size, interpolation="bicubic", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+preprocessing = Preprocessing(
+    size=args.size, interpolation="bicubic", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+)
 parts = split(read_artifact(args.data), args.seed)
 train_items, validation_items = labelled(parts["train"], args.task), labelled(parts["validation"], args.task)
 sampler = BalancedSampler(balanced_weights(train_items), args.seed, rank, world)
@@ -93,7 +93,7 @@ if steps_per_epoch == 0:
 # ---------------------------------------------------------------------------------------------- model, optimiser
 network = build_network(args.init, len(CLASSES[args.task])).to(device, memory_format=torch.channels_last)
 model = DistributedDataParallel(network) if distributed else network
-# Norms and biases have one dimension; decaying them only shrinks what the next layer sees (Loshchilov's AdamW keeps this out too)
+# Norms and biases, of one dimension, are not decayed: that would only shrink what the next layer sees.
 decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
 kept = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
 optimiser = torch.optim.AdamW(

@@ -94,3 +94,17 @@ def test_a_fault_of_ours_is_that_items_500(endpoint, photo, monkeypatch):
     assert "secret" not in json.dumps(answers[1])
     validate(answers[1], "error")
     validate(answers[2], name)
+
+
+@pytest.mark.parametrize(
+    ("gpu_id", "gpus", "expected"),
+    [(None, 0, "cpu"), (None, 2, "cpu"), (0, 2, "cuda:0"), (1, 2, "cuda:1"), (0, 0, "cpu")],
+)
+def test_a_worker_uses_the_gpu_it_was_given(monkeypatch, gpu_id, gpus, expected):
+    devices = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
+    monkeypatch.setattr("handlers.base.Classifier", lambda folder, name, device: devices.append(str(device)))
+    given = context(1)
+    given.system_properties["gpu_id"] = gpu_id
+    Explanation().initialize(given)
+    assert devices == [expected] * 2

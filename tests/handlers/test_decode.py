@@ -83,7 +83,9 @@ def test_16_bit_grey_is_scaled_not_clipped(image_format):
 
 def test_16_bit_rgb_png():
     row = b"\0" + struct.pack(">3H", 0xFFFF, 0x8000, 0x0000) * 40
-    assert decode(_png(40, 40, bit_depth=16, rows=row * 40)).image.getpixel((7, 7)) == pytest.approx((255, 128, 0), abs=1)
+    assert decode(_png(40, 40, bit_depth=16, rows=row * 40)).image.getpixel((7, 7)) == pytest.approx(
+        (255, 128, 0), abs=1
+    )
 
 
 def test_float_tiff():
@@ -135,7 +137,9 @@ def test_empty():
     assert error_code(b"") == "empty_body"
 
 
-@pytest.mark.parametrize("data", [b"hello world", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%PDF-1.7", b"\0" * 999])
+@pytest.mark.parametrize(
+    "data", [b"hello world", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%PDF-1.7", b"\0" * 999]
+)
 def test_not_a_picture(data):
     assert error_code(data) == "unknown_format"
 

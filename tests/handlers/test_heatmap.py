@@ -18,7 +18,6 @@ from handlers.network import load_network
 from handlers.preprocessing import View, central_view
 
 
-
 @pytest.mark.parametrize("name", ["authenticity", "generator_type"])
 def test_equals_the_grad_cam_package(name, photo):
     classifier = Classifier(RELEASED, name, torch.device("cpu"))

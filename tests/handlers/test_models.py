@@ -92,7 +92,8 @@ def test_unknown_architecture(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("probability", "expected"), [(0, "real"), (0.2, "real"), (0.21, "uncertain"), (0.79, "uncertain"), (0.8, "generated")]
+    ("probability", "expected"),
+    [(0, "real"), (0.2, "real"), (0.21, "uncertain"), (0.79, "uncertain"), (0.8, "generated")],
 )
 def test_verdict(probability, expected):
     assert verdict(probability, Thresholds(real=0.2, generated=0.8)) == expected

@@ -6,10 +6,13 @@ import zipfile
 
 import psutil
 import pytest
+import requests
 
-from archive_scripts.build import ENDPOINTS
+from archive_scripts.build import ENDPOINTS, RELEASED, build
+from clients.rest import ask
 from server.instance import ServerError, TorchServe, free_ports
 from tests.conftest import start_server
+from tests.procedural import encoded
 
 
 def test_stop_leaves_no_process_and_no_token(archives, tmp_path):
@@ -58,7 +61,10 @@ def test_weights_that_do_not_load_are_reported(archives, tmp_path):
     """A worker that dies while loading ends the start with its own words, long before the time-out."""
     store = tmp_path / "store"
     store.mkdir()
-    with zipfile.ZipFile(archives / "authenticity.mar") as good, zipfile.ZipFile(store / "authenticity.mar", "w") as bad:
+    with (
+        zipfile.ZipFile(archives / "authenticity.mar") as good,
+        zipfile.ZipFile(store / "authenticity.mar", "w") as bad,
+    ):
         for name in good.namelist():
             bad.writestr(name, b"broken" if name.endswith(".safetensors") else good.read(name))
     with pytest.raises(ServerError, match="(?s)worker died.*SHA-256"):
@@ -72,3 +78,26 @@ def test_free_ports_differ():
 
 def test_model_names(server):
     assert server.model_names() == list(ENDPOINTS)
+
+
+def test_gpu_assignment_changes_nothing_without_a_gpu(photo, tmp_path):
+    """An archive that names GPUs serves on the processor where TorchServe counts none."""
+    store = tmp_path / "store"
+    build("authenticity", RELEASED, store, {"deviceIds": [0, 1]})
+    server = start_server(tmp_path / "server", store, load_models="authenticity.mar", number_of_gpu="0")
+    try:
+        status, answer = ask(
+            server.addresses.inference, "authenticity", encoded(photo, "PNG"), server.token("inference")
+        )
+        described = requests.get(
+            f"{server.addresses.management}/models/authenticity", headers=server.headers("management"), timeout=10
+        ).json()
+    finally:
+        server.stop()
+    assert status == 200 and "verdict" in answer
+    assert [worker["gpu"] for worker in described[0]["workers"]] == [False]
+
+
+def test_a_path_too_long_for_sockets_is_named(archives, tmp_path):
+    with pytest.raises(ServerError, match="too long"):
+        start_server(tmp_path / ("long" * 25), archives)

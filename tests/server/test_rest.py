@@ -28,6 +28,11 @@ def post(server, endpoint, **request):
     return requests.post(url, headers=headers, timeout=60, **request)
 
 
+def raw(body: bytes, content_type: str = "image/jpeg") -> dict:
+    """What `post` sends as it is."""
+    return {"data": body, "headers": {"Content-Type": content_type}}
+
+
 def is_valid(answer: dict, kind: str) -> bool:
     Draft202012Validator({"$ref": f"#/$defs/{kind}", "$defs": SCHEMA["$defs"]}).validate(answer)
     return True
@@ -36,9 +41,7 @@ def is_valid(answer: dict, kind: str) -> bool:
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF"])
 def test_every_format_on_every_endpoint(server, photo, endpoint, image_format):
-    status, answer = ask(
-        server.addresses.inference, endpoint, encoded(photo, image_format), server.token("inference")
-    )
+    status, answer = ask(server.addresses.inference, endpoint, encoded(photo, image_format), server.token("inference"))
     assert status == 200 and is_valid(answer, endpoint)
     if endpoint == "explanation":
         assert answer["file"]["format"] == image_format
@@ -64,8 +67,8 @@ def test_the_same_picture_however_it_is_sent(server, photo):
     data = encoded(photo, "PNG")
     text = base64.b64encode(data).decode()
     sent = [
-        post(server, "authenticity", data=data, headers={"Content-Type": "image/png"}),
-        post(server, "authenticity", data=data, headers={"Content-Type": "application/octet-stream"}),
+        post(server, "authenticity", **raw(data, "image/png")),
+        post(server, "authenticity", **raw(data, "application/octet-stream")),
         post(server, "authenticity", files={"image": ("photo.png", data, "image/png")}),
         post(server, "authenticity", files={"data": data}),
         post(server, "authenticity", json={"image": text}),
@@ -81,14 +84,14 @@ def test_the_same_picture_however_it_is_sent(server, photo):
 @pytest.mark.parametrize(
     ("code", "request_of"),
     [
-        ("unknown_format", lambda photo: {"data": b"hello", "headers": {"Content-Type": "image/jpeg"}}),
-        ("broken_picture", lambda photo: {"data": encoded(photo, "JPEG")[:300], "headers": {"Content-Type": "image/jpeg"}}),
-        ("too_small", lambda photo: {"data": encoded(photo.resize((90, 5)), "PNG"), "headers": {"Content-Type": "image/png"}}),
-        ("too_many_pixels", lambda photo: {"data": encoded(Image.new("1", (9000, 9000)), "PNG"), "headers": {"Content-Type": "image/png"}}),
-        ("too_many_bytes", lambda photo: {"data": bytes(limits.MAX_BYTES + 1), "headers": {"Content-Type": "image/png"}}),
+        ("unknown_format", lambda photo: raw(b"hello")),
+        ("broken_picture", lambda photo: raw(encoded(photo, "JPEG")[:300])),
+        ("too_small", lambda photo: raw(encoded(photo.resize((90, 5)), "PNG"))),
+        ("too_many_pixels", lambda photo: raw(encoded(Image.new("1", (9000, 9000)), "PNG"))),
+        ("too_many_bytes", lambda photo: raw(bytes(limits.MAX_BYTES + 1))),
         ("no_image_field", lambda photo: {"json": {"picture": "AAAA"}}),
         ("invalid_base64", lambda photo: {"json": {"image": "not base64!"}}),
-        ("invalid_json", lambda photo: {"data": b'{"image": ', "headers": {"Content-Type": "application/json"}}),
+        ("invalid_json", lambda photo: raw(b'{"image": ', "application/json")),
         ("no_image_field", lambda photo: {"files": {"one": encoded(photo, "PNG"), "two": encoded(photo, "PNG")}}),
     ],
 )  # fmt: skip
@@ -113,12 +116,12 @@ def test_one_broken_of_eight_sent_together(server, photo, endpoint):
 
 
 def test_over_the_request_limit(server):
-    answer = post(server, "authenticity", data=bytes(30 * 1024 * 1024), headers={"Content-Type": "image/png"})
+    answer = post(server, "authenticity", **raw(bytes(30 * 1024 * 1024)))
     assert answer.status_code == 413
 
 
 def test_unknown_model(server, photo):
-    assert post(server, "nothing", data=encoded(photo, "PNG"), headers={"Content-Type": "image/png"}).status_code == 404
+    assert post(server, "nothing", **raw(encoded(photo, "PNG"))).status_code == 404
 
 
 def test_metrics_are_prometheus_text(server, photo):

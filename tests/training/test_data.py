@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.data import (
-    CLASSES, SPLITS, BalancedSampler, DataError, Record, balanced_weights, labelled, read_artifact, split, split_of,
+    CLASSES,
+    SPLITS,
+    BalancedSampler,
+    DataError,
+    Record,
+    balanced_weights,
+    labelled,
+    read_artifact,
+    split,
+    split_of,
 )  # fmt: skip
 from training.sources import ARTIFACT_SOURCES, FAMILIES
 
@@ -139,7 +148,12 @@ def test_labels():
 
 
 def test_draws_are_balanced():
-    counts = {("camera_a", "real"): 900, ("checker_gan", "gan"): 90, ("smooth", "diffusion"): 10, ("d2", "diffusion"): 40}
+    counts = {
+        ("camera_a", "real"): 900,
+        ("checker_gan", "gan"): 90,
+        ("smooth", "diffusion"): 10,
+        ("d2", "diffusion"): 40,
+    }
     records = [record(source=s, family=f, group=str(n)) for (s, f), count in counts.items() for n in range(count)]
     items = labelled(records, "authenticity")
     weights = balanced_weights(items)

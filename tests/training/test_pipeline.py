@@ -38,7 +38,9 @@ def train_command(data_root: Path, out: Path, task: str, epochs: int) -> list[st
 
 
 def run(arguments: list[str], check: bool = True) -> subprocess.CompletedProcess:
-    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, env=ONE_THREAD, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=ONE_THREAD, capture_output=True, text=True, timeout=300
+    )
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -122,7 +124,8 @@ def test_evaluate_repeats_the_card(released, data_root, tmp_path):
     out = tmp_path / "figures.json"
     weights = released / "authenticity.safetensors"
     done = run([
-        "-m", "training.evaluate", "--data", str(data_root), "--weights", str(weights), "--out", str(out), "--workers", "0",
+        "-m", "training.evaluate", "--data", str(data_root), "--weights", str(weights),
+        "--out", str(out), "--workers", "0",
     ])  # fmt: skip
     assert "accuracy" in done.stdout
     figures = json.loads(out.read_text())
