@@ -9,7 +9,7 @@ INIT ?= imagenet
 VERSION ?= 0.1
 FROM := $(PWD)
 
-.PHONY: help serve ask token logs status stop test archives train evaluate release clean
+.PHONY: help serve ask token logs status stop test load archives train evaluate release clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -38,6 +38,10 @@ stop: ## stop the server
 
 test: .venv/tests.stamp ## run the whole test suite
 	@$(PY) -m pytest
+
+load: .venv/loadtests.stamp ## let Locust's users loose on the running server for half a minute
+	@IMAGETRUST_TOKEN=$$($(PY) -m server token) PYTHONPATH=. $(PY) -m locust -f loadtests/locustfile.py --headless \
+	  --host http://127.0.0.1:8080 --users 8 --spawn-rate 4 --run-time 30s --stop-timeout 20 --only-summary
 
 archives: .venv/serving.stamp ## build model_store/*.mar from the released weights
 	@$(PY) -m archive_scripts.build
@@ -74,6 +78,11 @@ clean: stop ## remove the environment, the archives and the server's folder; kee
 .venv/training.stamp: requirements/training.txt .venv/serving.stamp
 	@echo "Installing what training needs ..."
 	@$(PIP) -r requirements/training.txt
+	@touch $@
+
+.venv/loadtests.stamp: requirements/loadtests.txt .venv/serving.stamp
+	@echo "Installing Locust ..."
+	@$(PIP) -r requirements/loadtests.txt
 	@touch $@
 
 .venv/tests.stamp: requirements.txt requirements/loadtests.txt requirements/tests.txt .venv/training.stamp

@@ -30,7 +30,7 @@ def imported(package: str) -> dict[str, set[str]]:
     return found
 
 
-OURS = {"handlers", "training", "archive_scripts", "server", "clients", "tests"}
+OURS = {"handlers", "training", "archive_scripts", "server", "clients", "loadtests", "tests"}
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,7 @@ OURS = {"handlers", "training", "archive_scripts", "server", "clients", "tests"}
         ("archive_scripts", {"archive_scripts", "handlers"}),
         ("clients", {"clients"}),
         ("server", {"server", "clients"}),
+        ("loadtests", {"server"}),
     ],
 )
 def test_data_flows_one_way(package, may_import):
