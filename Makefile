@@ -59,7 +59,7 @@ release: .venv/training.stamp ## calibrate, score and release the run of TASK as
 	$(PY) -m training.release --data "$(DATA)" --run runs/$(TASK) --version $(VERSION)
 
 clean: stop ## remove the environment, the archives and the server's folder; keep runs
-	rm -rf .venv .server model_store/*.mar
+	rm -rf .venv .server .tests .hypothesis .pytest_cache .ruff_cache model_store/*.mar
 
 # The private environment. A stamp is touched when its packages are in; it is older than a requirement that changed.
 .venv/created.stamp:

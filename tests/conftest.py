@@ -13,9 +13,11 @@ from archive_scripts.build import ENDPOINTS, RELEASED, build
 from server.instance import TorchServe, free_ports
 from tests.procedural import make_data_set, scene
 
+ROOT = Path(__file__).resolve().parent.parent
 os.environ["NO_PROXY"] = "127.0.0.1"  # the servers are on this machine, whatever proxy is set
+os.environ["MPLCONFIGDIR"] = str(ROOT / ".tests" / "matplotlib")  # grad-cam imports it; it would write to the home
 
-ARTIFACT_MINI = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "artifact_mini"
+ARTIFACT_MINI = ROOT.parent / "shared" / "data" / "artifact_mini"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,6 +57,12 @@ def archives(tmp_path_factory) -> Path:
     return store
 
 
+@pytest.fixture
+def folder(tmp_path_factory) -> Path:
+    """A temporary folder with a short path: the sockets of a server in it must not exceed 107 bytes."""
+    return tmp_path_factory.mktemp("s")
+
+
 def start_server(folder: Path, store: Path, **changes: str) -> TorchServe:
     """A TorchServe on free ports with this model store. The caller stops it."""
     inference, management, metrics, grpc_inference, grpc_management = free_ports(5)
@@ -76,7 +84,7 @@ def start_server(folder: Path, store: Path, **changes: str) -> TorchServe:
 @pytest.fixture(scope="session")
 def server(archives, tmp_path_factory):
     """The real TorchServe with the three archives, on free ports, in a temporary folder."""
-    folder = tmp_path_factory.mktemp("server")
+    folder = tmp_path_factory.mktemp("s")
     running = start_server(folder, archives)
     yield running
     running.stop()

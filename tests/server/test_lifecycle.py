@@ -15,11 +15,11 @@ from tests.conftest import start_server
 from tests.procedural import encoded
 
 
-def test_stop_leaves_no_process_and_no_token(archives, tmp_path):
-    store = tmp_path / "store"
+def test_stop_leaves_no_process_and_no_token(archives, folder):
+    store = folder / "store"
     store.mkdir()
     shutil.copy(archives / "authenticity.mar", store)
-    server = start_server(tmp_path / "server", store, load_models="authenticity.mar")
+    server = start_server(folder, store, load_models="authenticity.mar")
     family = [server.process, *server.process.children(recursive=True)]
     assert len(family) >= 2
     with pytest.raises(ServerError, match="already running"):
@@ -31,35 +31,35 @@ def test_stop_leaves_no_process_and_no_token(archives, tmp_path):
     assert TorchServe(server.folder).process is None
 
 
-def test_a_taken_port_is_named(archives, tmp_path):
+def test_a_taken_port_is_named(archives, folder):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ServerError, match=str(port)):
-            start_server(tmp_path / "server", archives, inference_address=f"http://127.0.0.1:{port}")
-    assert TorchServe(tmp_path / "server").process is None
+            start_server(folder, archives, inference_address=f"http://127.0.0.1:{port}")
+    assert TorchServe(folder).process is None
 
 
-def test_an_archive_that_does_not_load_is_reported(archives, tmp_path):
+def test_an_archive_that_does_not_load_is_reported(archives, folder):
     """The message carries the log; the server does not stay half-started."""
-    store = tmp_path / "store"
+    store = folder / "store"
     store.mkdir()
     (store / "authenticity.mar").write_bytes(b"not an archive")
     with pytest.raises(ServerError, match=r"(?s)worker died while loading.*model_log\.log"):
-        start_server(tmp_path / "server", store, load_models="authenticity.mar")
-    assert TorchServe(tmp_path / "server").process is None
+        start_server(folder, store, load_models="authenticity.mar")
+    assert TorchServe(folder).process is None
 
 
-def test_an_archive_that_is_not_there_is_reported(tmp_path):
-    store = tmp_path / "store"
+def test_an_archive_that_is_not_there_is_reported(folder):
+    store = folder / "store"
     store.mkdir()
     with pytest.raises(ServerError, match="authenticity"):
-        start_server(tmp_path / "server", store, load_models="authenticity.mar")
-    assert TorchServe(tmp_path / "server").process is None
+        start_server(folder, store, load_models="authenticity.mar")
+    assert TorchServe(folder).process is None
 
 
-def test_weights_that_do_not_load_are_reported(archives, tmp_path):
+def test_weights_that_do_not_load_are_reported(archives, folder):
     """A worker that dies while loading ends the start with its own words, long before the time-out."""
-    store = tmp_path / "store"
+    store = folder / "store"
     store.mkdir()
     with (
         zipfile.ZipFile(archives / "authenticity.mar") as good,
@@ -68,8 +68,8 @@ def test_weights_that_do_not_load_are_reported(archives, tmp_path):
         for name in good.namelist():
             bad.writestr(name, b"broken" if name.endswith(".safetensors") else good.read(name))
     with pytest.raises(ServerError, match="(?s)worker died.*SHA-256"):
-        start_server(tmp_path / "server", store, load_models="authenticity.mar")
-    assert TorchServe(tmp_path / "server").process is None
+        start_server(folder, store, load_models="authenticity.mar")
+    assert TorchServe(folder).process is None
 
 
 def test_free_ports_differ():
@@ -80,11 +80,11 @@ def test_model_names(server):
     assert server.model_names() == list(ENDPOINTS)
 
 
-def test_gpu_assignment_changes_nothing_without_a_gpu(photo, tmp_path):
+def test_gpu_assignment_changes_nothing_without_a_gpu(photo, folder):
     """An archive that names GPUs serves on the processor where TorchServe counts none."""
-    store = tmp_path / "store"
+    store = folder / "store"
     build("authenticity", RELEASED, store, {"deviceIds": [0, 1]})
-    server = start_server(tmp_path / "server", store, load_models="authenticity.mar", number_of_gpu="0")
+    server = start_server(folder, store, load_models="authenticity.mar", number_of_gpu="0")
     try:
         status, answer = ask(
             server.addresses.inference, "authenticity", encoded(photo, "PNG"), server.token("inference")
@@ -98,6 +98,6 @@ def test_gpu_assignment_changes_nothing_without_a_gpu(photo, tmp_path):
     assert [worker["gpu"] for worker in described[0]["workers"]] == [False]
 
 
-def test_a_path_too_long_for_sockets_is_named(archives, tmp_path):
+def test_a_path_too_long_for_sockets_is_named(archives, folder):
     with pytest.raises(ServerError, match="too long"):
-        start_server(tmp_path / ("long" * 25), archives)
+        start_server(folder / ("long" * 25), archives)

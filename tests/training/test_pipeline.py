@@ -134,10 +134,10 @@ def test_evaluate_repeats_the_card(released, data_root, tmp_path):
     assert figures["expected_calibration_error"] == pytest.approx(carded["expected_calibration_error"], abs=1e-6)
 
 
-def test_the_new_model_is_served(released, photo, tmp_path):
-    store = tmp_path / "store"
+def test_the_new_model_is_served(released, photo, folder):
+    store = folder / "store"
     build("explanation", released, store)
-    server = start_server(tmp_path / "server", store, load_models="explanation.mar")
+    server = start_server(folder, store, load_models="explanation.mar")
     try:
         status, answer = ask(
             server.addresses.inference, "explanation", encoded(photo, "JPEG"), server.token("inference")
