@@ -27,6 +27,7 @@ from handlers.card import Preprocessing
 from handlers.network import file_sha256
 from training.data import CLASSES, BalancedSampler, Pictures, balanced_weights, labelled, read_artifact, split
 from training.files import replace_bytes, replace_file, replace_json
+from training.folds import FOLDS
 from training.initial_weights import build_network
 from training.metrics import balanced_accuracy, gather_logits
 from training.transforms import EvaluationTransform, TrainingTransform
@@ -39,6 +40,7 @@ parser.add_argument("--init", default="imagenet", help="imagenet, none, or a saf
 parser.add_argument("--out", type=Path, required=True, help="folder of this run")
 parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
 parser.add_argument("--seed", type=int, default=0, help="of the split, the draw and the augmentation")
+parser.add_argument("--leave-out", choices=FOLDS, help="a fold of training/folds.py that this model shall never see")
 parser.add_argument("--epochs", type=int, default=12, help="one epoch draws as many pictures as the split has")
 parser.add_argument("--batch", type=int, default=64, help="pictures a step and process")
 parser.add_argument("--lr", type=float, default=1.5e-3, help="peak learning rate of AdamW, for a batch of 64")
@@ -46,7 +48,11 @@ parser.add_argument("--weight-decay", type=float, default=0.05)
 parser.add_argument("--label-smoothing", type=float, default=0.05)
 parser.add_argument("--patience", type=int, default=5, help="epochs without a better validation before it stops")
 parser.add_argument("--train-size", type=int, default=128, help="side of the training crops, pixels")
-parser.add_argument("--size", type=int, default=160, help="side at which the model is validated and served, pixels")
+parser.add_argument(
+    "--crop-area", type=float, nargs=2, default=(0.25, 0.75), metavar=("LEAST", "MOST"),
+    help="share of the central square's area that a training crop takes; 128 of 200 pixels is 0.41",
+)  # fmt: skip
+parser.add_argument("--size", type=int, default=200, help="side at which the model is validated and served, pixels")
 parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto", help="auto: bf16 where it is fast")
 parser.add_argument("--workers", type=int, default=1, help="processes that decode pictures")
 parser.add_argument("--checkpoint-minutes", type=float, default=5, help="how much work a crash may cost")
@@ -74,11 +80,14 @@ args.out.mkdir(parents=True, exist_ok=True)
 preprocessing = Preprocessing(
     size=args.size, interpolation="bicubic", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
 )
-parts = split(read_artifact(args.data), args.seed)
+records = read_artifact(args.data)
+if args.leave_out:
+    records = [record for record in records if not FOLDS[args.leave_out].is_left_out(record)]
+parts = split(records, args.seed)
 train_items, validation_items = labelled(parts["train"], args.task), labelled(parts["validation"], args.task)
 sampler = BalancedSampler(balanced_weights(train_items), args.seed, rank, world)
 train_loader = DataLoader(
-    Pictures(train_items, TrainingTransform(preprocessing, args.train_size)),
+    Pictures(train_items, TrainingTransform(preprocessing, args.train_size, tuple(args.crop_area))),
     batch_size=args.batch, sampler=sampler, num_workers=args.workers, drop_last=True,
     pin_memory=device.type == "cuda",
 )  # fmt: skip

@@ -26,14 +26,15 @@ class EvaluationTransform:
 class TrainingTransform:
     """A random square, resized, then the wear that pictures get on their way through the web.
 
-    The square has 0.35 to 1 of the short side's area, so the scale varies by 1.7 and a native crop is common.
-    Recompression comes last, as it does on the web, and covers both classes alike: no trace of the file that
-    held the picture should separate them.
+    size: side of the result, in pixels. crop_area: the least and the most share of the largest square's area that
+    the random square takes. Recompression comes last, as it does on the web, and covers both classes alike: no
+    trace of the file that held the picture should separate them.
     """
 
-    def __init__(self, preprocessing: Preprocessing, size: int) -> None:
+    def __init__(self, preprocessing: Preprocessing, size: int, crop_area: tuple[float, float]) -> None:
         self.preprocessing = preprocessing
         self.size = size
+        self.crop_area = crop_area
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         image = self._random_square(image)
@@ -54,7 +55,7 @@ class TrainingTransform:
 
     def _random_square(self, image: Image.Image) -> Image.Image:
         width, height = image.size
-        side = round(min(width, height) * random.uniform(0.35, 1.0) ** 0.5)
+        side = round(min(width, height) * random.uniform(*self.crop_area) ** 0.5)
         left, top = random.randint(0, width - side), random.randint(0, height - side)
         return image.resize(
             (self.size, self.size), resample=random.choice(_FILTERS), box=(left, top, left + side, top + side)
