@@ -81,7 +81,8 @@ def main() -> None:
         command = [
             sys.executable, "-m", "training.train", "--data", str(arguments.data), "--task", "authenticity",
             "--init", arguments.init, "--out", str(run), "--leave-out", name, "--seed", str(arguments.seed),
-            "--epochs", str(arguments.epochs), "--workers", str(arguments.workers), "--resume", *arguments.train_options,
+            "--epochs", str(arguments.epochs), "--workers", str(arguments.workers), "--resume",
+            *arguments.train_options,
         ]  # fmt: skip
         subprocess.run(command, check=True)
         classifier = Classifier(run, "best", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
@@ -99,13 +100,13 @@ def main() -> None:
         replace_json(arguments.out / f"{arguments.part}.json", report)
 
     print(
-        f"{'fold':16} {'real':>5} {'gen.':>5} {'real ok':>8} {'gen. ok':>8} {'balanced':>9} {'ECE':>6} {'>0.9 wrong':>11}"
+        f"{'fold':16} {'real':>5} {'gen.':>5} {'real ok':>8} {'gen. ok':>8} {'balanced':>9} {'ECE':>6} {'>0.9 bad':>9}"
     )
     for name, row in folds.items():
         print(
             f"{name:16} {row['photographs']:5} {row['generated']:5} {row['photographs_right']:8.1%} "
             f"{row['generated_right']:8.1%} {row['balanced_accuracy']:9.1%} {row['expected_calibration_error']:6.3f} "
-            f"{row['wrong_above_0.9_confidence']:11.1%}"
+            f"{row['wrong_above_0.9_confidence']:9.1%}"
         )
     generators = [row["balanced_accuracy"] for name, row in folds.items() if not FOLDS[name].photographs]
     if generators:
