@@ -52,7 +52,7 @@ def decode(data: bytes) -> Picture:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata is reported in the answer, not in the worker's log
             return _decode(data)
-    except RequestError:
+    except (RequestError, MemoryError):  # too little memory is no fault of the file
         raise
     except Image.DecompressionBombError as error:  # Pillow's own check of the header, at twice our limit
         raise RequestError(

@@ -21,9 +21,14 @@ from training.metrics import report, wilson_interval
 from training.transforms import EvaluationTransform
 
 
-def predict(classifier: Classifier, items: list[tuple[Record, int]], batch: int, workers: int) -> np.ndarray:
-    """(N, classes) float32 logits of all items, in order, with a progress bar."""
-    pictures = Pictures(items, EvaluationTransform(classifier.card.preprocessing))
+def predict(
+    classifier: Classifier, items: list[tuple[Record, int]], batch: int, workers: int, transform=None
+) -> np.ndarray:
+    """(N, classes) float32 logits of all items, in order, with a progress bar.
+
+    transform: from an RGB picture to the network's input; the server's own where not given.
+    """
+    pictures = Pictures(items, transform or EvaluationTransform(classifier.card.preprocessing))
     loader = DataLoader(pictures, batch_size=batch, num_workers=workers)
     logits = [
         classifier.logits(classifier.features(list(tensors))).cpu()

@@ -1,0 +1,135 @@
+"""Protocols leave out what they say, wear what they say, and find the shortcut where there is one."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from archive_scripts.build import RELEASED
+from handlers.card import Thresholds
+from handlers.classifier import Classifier
+from tests.procedural import SOURCES, encoded
+from training.data import Record, labelled, read_artifact, split, split_of
+from training.folds import FOLDS
+from training.robustness import score
+from training.shortcuts import file_only_balanced_accuracy
+from training.unseen import LEFT_OUT_PARTS, fold_figures, scored
+from training.wear import COPIES, DEGRADATIONS
+
+GENERATORS = {
+    "stylegan2": "gan", "stylegan3": "gan", "cyclegan": "gan", "biggan": "gan", "stable_diffusion": "diffusion",
+    "stable_diffusion_2_x": "diffusion", "ddpm": "diffusion", "glide": "diffusion", "latent_diffusion": "diffusion",
+    "carla (unreal engine render)": "other", "vqgan + gpt": "other", "face_synthetics": "other",
+    "taming_transformer": "other",
+}  # fmt: skip
+
+
+def world(per_source: int = 40) -> list[Record]:
+    """Records of many generators and of photographs, without files."""
+    generated = [
+        Record(None, f"source of {generator}", family, generator, "mixed", f"{generator} {number}")
+        for generator, family in GENERATORS.items()
+        for number in range(per_source)
+    ]
+    photographs = [
+        Record(None, source, "real", "real", "mixed", f"{source} {number}")
+        for source in ("coco", "imagenet", "ffhq", "lsun")
+        for number in range(per_source)
+    ]
+    return generated + photographs
+
+
+@pytest.mark.parametrize("name", FOLDS)
+@pytest.mark.parametrize("part", LEFT_OUT_PARTS)
+def test_what_is_scored_was_never_trained_on(name, part):
+    fold, records = FOLDS[name], world()
+    kept = split([record for record in records if not fold.is_left_out(record)], seed=0)
+    known = {record.group for split_name in ("train", "calibration") for record in kept[split_name]}
+    items = scored(records, fold, part, seed=0)
+    assert {label for _, label in items} == {0, 1}
+    for record, label in items:
+        assert record.group not in known
+        if label == (0 if fold.photographs else 1):
+            assert fold.is_tested(record) and fold.is_left_out(record)
+
+
+@pytest.mark.parametrize("name", FOLDS)
+def test_choosing_and_reporting_never_share_a_picture(name):
+    chosen, reported = (
+        {record.group for record, _ in scored(world(), FOLDS[name], part, seed=0)} for part in LEFT_OUT_PARTS
+    )
+    assert chosen and reported and not chosen & reported
+
+
+def test_folds_cover_every_family_and_overlap_nowhere():
+    generators = [fold for fold in FOLDS.values() if not fold.photographs and fold.kept is None]
+    families = {record.family for fold in generators for record in world() if fold.is_tested(record)}
+    assert len(generators) >= 4 and families == {"gan", "diffusion", "other"}
+    for record in world():
+        assert sum(fold.is_tested(record) for fold in generators) <= 1
+
+
+def test_the_published_protocol():
+    fold = FOLDS["published"]
+    trained = {r.generator for r in world() if r.family != "real" and not fold.is_left_out(r)}
+    assert trained == {"stable_diffusion", "stylegan2", "ddpm"}
+    assert {r.generator for r in world() if fold.is_tested(r)} == {"glide", "latent_diffusion"}
+    assert not [r for r in world() if r.family == "real" and fold.is_left_out(r)]
+
+
+def test_fold_figures_by_hand():
+    figures = fold_figures(
+        np.array([0.1, 0.2, 0.95, 0.6, 0.9, 0.3]), np.array([0, 0, 0, 1, 1, 1]), Thresholds(real=0.25, generated=0.8)
+    )
+    assert figures["photographs_right"] == pytest.approx(2 / 3)
+    assert figures["generated_right"] == pytest.approx(2 / 3)
+    assert figures["balanced_accuracy"] == pytest.approx(2 / 3)
+    assert figures["wrong_above_0.9_confidence"] == pytest.approx(1 / 6)
+    assert figures["photographs_called_generated"] == pytest.approx(1 / 3)
+    assert figures["decided"] == pytest.approx(4 / 6)
+
+
+def test_artifact_mini_fills_every_fold_but_the_published(artifact_mini):
+    records = read_artifact(artifact_mini)
+    for name, fold in FOLDS.items():
+        if name != "published":
+            tested = [r for r in records if fold.is_tested(r) and split_of(r.group, 0) in LEFT_OUT_PARTS["test"]]
+            assert len(tested) >= 100, name
+
+
+@pytest.mark.parametrize("name", [*DEGRADATIONS, *COPIES])
+def test_wear_is_the_same_every_time_and_keeps_a_picture(photo, name):
+    wear = (DEGRADATIONS | COPIES)[name]
+    worn = wear(photo)
+    assert worn.mode == "RGB" and min(worn.size) >= 32
+    assert worn.tobytes() == wear(photo).tobytes()
+    assert (worn.tobytes() == photo.tobytes()) == (name == "clean")
+
+
+def test_web_and_hard_bound_the_size():
+    large = Image.new("RGB", (3000, 1500))
+    assert DEGRADATIONS["web"](large).size == (768, 384)
+    assert DEGRADATIONS["hard"](large).size == (512, 256)
+
+
+def test_robustness_of_the_released_model(data_root):
+    items = labelled(read_artifact(data_root), "authenticity")[::60]
+    figures = score(Classifier(RELEASED, "authenticity", torch.device("cpu")), items, workers=0)
+    assert set(figures["degraded"]) == set(DEGRADATIONS) and set(figures["stability"]) == set(COPIES)
+    assert figures["count"] == len(items)
+    assert all(0 <= row["flips"] <= 1 for row in figures["stability"].values())
+
+
+@pytest.mark.parametrize(("leak", "least", "most"), [(False, 0.3, 0.7), (True, 0.99, 1.0)])
+def test_shortcuts_are_found_where_there_are_some(tmp_path, leak, least, most):
+    """The same pictures twice: once saved alike, once with generated ones saved at another quality."""
+    rng = np.random.default_rng(0)
+    items = []
+    for number in range(200):
+        label = int(rng.integers(0, 2))
+        image = Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8))
+        path = tmp_path / f"{number}.jpg"
+        path.write_bytes(encoded(image, "JPEG", quality=60 if leak and label else 90))
+        items.append((Record(path, next(iter(SOURCES)), "real", "real", "mixed", str(number)), label))
+    accuracy = file_only_balanced_accuracy(items[:140], items[140:], seed=0, without_length=True)
+    assert least <= accuracy <= most
