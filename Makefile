@@ -4,7 +4,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --disable-pip-version-check --no-input
 DATA ?= ../shared/data/artifact_mini
-TASK ?= authenticity
+TASK ?= both
 INIT ?= imagenet
 VERSION ?= 0.1
 FROM := $(PWD)
@@ -46,14 +46,17 @@ load: .venv/loadtests.stamp ## let Locust's users loose on the running server fo
 archives: .venv/serving.stamp ## build model_store/*.mar from the released weights
 	@$(PY) -m archive_scripts.build
 
-train: .venv/training.stamp ## train one model: make train DATA=root TASK=authenticity|generator_type INIT=imagenet|none|file
+train: .venv/training.stamp ## train: make train DATA=root TASK=both|authenticity|generator_type INIT=imagenet|none|file
 	@test -d "$(DATA)" || { echo "No data set at $(DATA). Training needs an ArtiFact root: make train DATA=path"; exit 2; }
 	$(PY) -m training.train --data "$(DATA)" --task $(TASK) --init "$(INIT)" --out runs/$(TASK) --resume
 
 evaluate: .venv/training.stamp ## score the released weights of TASK on the test split of DATA
 	@test -d "$(DATA)" || { echo "No data set at $(DATA). Evaluation needs an ArtiFact root: make evaluate DATA=path"; exit 2; }
 	@mkdir -p runs
-	$(PY) -m training.evaluate --data "$(DATA)" --weights model_store/released/$(TASK).safetensors --out runs/$(TASK).test.json
+	@for task in $(if $(filter both,$(TASK)),authenticity generator_type,$(TASK)); do \
+	  $(PY) -m training.evaluate --data "$(DATA)" --weights model_store/released/$$task.safetensors \
+	    --out runs/$$task.test.json || exit 1; \
+	done
 
 release: .venv/training.stamp ## calibrate, score and release the run of TASK as VERSION
 	$(PY) -m training.release --data "$(DATA)" --run runs/$(TASK) --version $(VERSION)

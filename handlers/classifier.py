@@ -24,6 +24,13 @@ class Classifier:
         children.pop("avgpool")
         self.trunk = torch.nn.Sequential(*children.values()).eval()
 
+    def sees_the_same_as(self, other: "Classifier") -> bool:
+        """Whether both make the same features of a picture: equal preprocessing and, tensor by tensor, equal trunks."""
+        mine, theirs = self.trunk.state_dict(), other.trunk.state_dict()
+        return self.card.preprocessing == other.card.preprocessing and all(
+            torch.equal(tensor, theirs[name]) for name, tensor in mine.items()
+        )
+
     def prepare(self, image) -> torch.Tensor:
         """An RGB picture to (3, size, size) float32."""
         return picture_to_tensor(image, self.card.preprocessing)

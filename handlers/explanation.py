@@ -38,9 +38,16 @@ class Explanation(BatchHandler):
         generator_type: torch.Tensor
         features: torch.Tensor
 
+    def initialize(self, context) -> None:
+        super().initialize(context)
+        authenticity, generator_type = self.classifiers.values()
+        # Trained as two heads on one trunk, the models need it run only once.
+        self.one_trunk = authenticity.sees_the_same_as(generator_type)
+
     def prepare(self, picture: Picture) -> Prepared:
+        seen_by = ["authenticity"] if self.one_trunk else list(self.classifiers)
         return self.Prepared(
-            tensors={name: classifier.prepare(picture.image) for name, classifier in self.classifiers.items()},
+            tensors={name: self.classifiers[name].prepare(picture.image) for name in seen_by},
             thumbnail=thumbnail(picture.image),
             view=central_view(*picture.image.size),
             full_size=picture.image.size,
@@ -48,10 +55,14 @@ class Explanation(BatchHandler):
         )
 
     def infer(self, prepared: list[Prepared]) -> list[Output]:
-        logits, features = {}, {}
-        for name, classifier in self.classifiers.items():
-            features[name] = classifier.features([item.tensors[name] for item in prepared])
-            logits[name] = classifier.logits(features[name]).cpu()
+        features = {
+            name: self.classifiers[name].features([item.tensors[name] for item in prepared])
+            for name in prepared[0].tensors
+        }
+        logits = {
+            name: classifier.logits(features["authenticity" if self.one_trunk else name]).cpu()
+            for name, classifier in self.classifiers.items()
+        }
         return [
             self.Output(*results)
             for results in zip(logits["authenticity"], logits["generator_type"], features["authenticity"], strict=True)

@@ -18,6 +18,7 @@ from handlers.errors import RequestError
 from training.sources import ARTIFACT_SOURCES, FAMILIES, REAL, UNDISCLOSED
 
 CLASSES = {"authenticity": ("real", "generated"), "generator_type": FAMILIES}
+NO_LABEL = -100  # a class index that torch's cross entropy leaves out
 
 # Cumulative shares. Calibration has its own part, so that thresholds are never fitted on what chose the model.
 SPLITS = (("train", 0.70), ("validation", 0.80), ("calibration", 0.90), ("test", 1.00))
@@ -137,56 +138,60 @@ def split(records: list[Record], seed: int) -> dict[str, list[Record]]:
     return parts
 
 
-def labelled(records: list[Record], task: str) -> list[tuple[Record, int]]:
-    """Records with their class index for a task. Undisclosed families take part in authenticity alone."""
-    classes = CLASSES[task]
+def label_of(record: Record, task: str) -> int:
+    """The record's class index for a task. Undisclosed families have none in generator_type."""
     if task == "authenticity":
-        return [(record, int(record.family != REAL)) for record in records]
-    return [(record, classes.index(record.family)) for record in records if record.family != UNDISCLOSED]
+        return int(record.family != REAL)
+    return NO_LABEL if record.family == UNDISCLOSED else CLASSES[task].index(record.family)
+
+
+def labelled(records: list[Record], task: str) -> list[tuple[Record, int]]:
+    """The records that have a class index for a task, with it."""
+    return [(record, label) for record in records if (label := label_of(record, task)) != NO_LABEL]
 
 
 class Pictures(Dataset):
-    """Decodes with the handlers' own decoder and applies a transform: (index) -> (tensor, label)."""
+    """Decodes with the handlers' own decoder and applies a transform: (index) -> (tensor, label or labels)."""
 
-    def __init__(self, items: list[tuple[Record, int]], transform) -> None:
+    def __init__(self, items: list[tuple[Record, int | tuple[int, ...]]], transform) -> None:
         self.items = items
         self.transform = transform
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         record, label = self.items[index]
         try:
             image = decode(record.path.read_bytes()).image
         except (OSError, RequestError) as error:
             raise DataError(f"{record.path}: {error}") from error
-        return self.transform(image), label
+        return self.transform(image), torch.tensor(label)
 
 
 def balanced_weights(items: list[tuple[Record, int]]) -> torch.Tensor:
-    """Drawing weights: classes equal, then families within a class, then sources by the root of their count.
+    """Drawing weights, summing to the number of classes: classes equal, families within a class by the root of their
+    count, sources within a family likewise.
 
     The root keeps a source of five pictures from being drawn as often as one of eight hundred.
     """
-    sources = Counter(record.source for record, _ in items)
-    share_of_source = {source: count**0.5 for source, count in sources.items()}
-    cells = {(label, record.family, record.source) for record, label in items}
-    family_total: Counter = Counter()
-    for label, family, source in cells:
-        family_total[label, family] += share_of_source[source]
-    families_in_class = Counter(label for label, _ in family_total)
-    cell_count = Counter((label, record.family, record.source) for record, label in items)
-    return torch.tensor(
-        [
-            share_of_source[record.source]
-            / cell_count[label, record.family, record.source]
-            / family_total[label, record.family]
-            / families_in_class[label]
-            for record, label in items
-        ],
-        dtype=torch.double,
-    )
+    cells = Counter((label, record.family, record.source) for record, label in items)
+    families: Counter = Counter()
+    for (label, family, _), count in cells.items():
+        families[label, family] += count
+    roots_in_class, roots_in_family = Counter(), Counter()
+    for (label, _), count in families.items():
+        roots_in_class[label] += count**0.5
+    for (label, family, _), count in cells.items():
+        roots_in_family[label, family] += count**0.5
+
+    def weight(label: int, family: str, source: str) -> float:
+        count = cells[label, family, source]
+        of_family = families[label, family] ** 0.5 / roots_in_class[label]
+        of_source = count**0.5 / roots_in_family[label, family]
+        return of_family * of_source / count
+
+    return torch.tensor([weight(label, record.family, record.source) for record, label in items], dtype=torch.double)
 
 
 class BalancedSampler(Sampler[int]):

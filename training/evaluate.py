@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from handlers.classifier import Classifier
 from handlers.verdicts import verdict
-from training.data import CLASSES, SPLITS, Pictures, Record, labelled, read_artifact, split
+from training.data import SPLITS, Pictures, Record, labelled, read_artifact, split
 from training.files import replace_json
 from training.metrics import report, wilson_interval
 from training.transforms import EvaluationTransform
@@ -94,7 +94,7 @@ def main() -> None:
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classifier = Classifier(arguments.weights.parent, arguments.weights.stem, device)
-    task = next(task for task, classes in CLASSES.items() if classes == classifier.card.classes)
+    task = classifier.card.name
     items = labelled(split(read_artifact(arguments.data), arguments.seed)[arguments.split], task)
     figures = evaluate(classifier, items, predict(classifier, items, arguments.batch, arguments.workers))
     figures["conditions"] = conditions(arguments.data, arguments.split, arguments.seed)

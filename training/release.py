@@ -13,7 +13,7 @@ import torch
 
 from handlers.classifier import Classifier
 from training.calibration import conformal_thresholds, fit_temperature
-from training.data import labelled, read_artifact, split
+from training.data import CLASSES, Record, labelled, read_artifact, split
 from training.evaluate import conditions, evaluate, predict
 from training.files import replace_file, replace_json
 
@@ -32,12 +32,20 @@ def main() -> None:
     arguments = parser.parse_args()
 
     settings = json.loads((arguments.run / "settings.json").read_text())
-    card = json.loads((arguments.run / "best.json").read_text())
-    task, seed = card["name"], int(settings["seed"])
-    card["version"] = arguments.version
-    parts = split(read_artifact(arguments.data), seed)
+    parts = split(read_artifact(arguments.data), int(settings["seed"]))
+    trained = [task for task in CLASSES if (arguments.run / f"{task}.json").exists()]
+    if not trained:
+        parser.error(f"{arguments.run} holds no finished model")
+    for task in trained:
+        release(task, arguments, settings, parts)
+    print("Next: python -m training.results (the README's table), then make serve")
+
+
+def release(task: str, arguments: argparse.Namespace, settings: dict[str, str], parts: dict[str, list[Record]]) -> None:
+    """Calibrates one task's model of a run, puts it into the released folder, scores it, and completes its card."""
+    card = json.loads((arguments.run / f"{task}.json").read_text()) | {"version": arguments.version}
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    classifier = Classifier(arguments.run, "best", device)
+    classifier = Classifier(arguments.run, task, device)
 
     print(f"{task}: calibrating")
     items = labelled(parts["calibration"], task)
@@ -48,17 +56,16 @@ def main() -> None:
         probabilities = torch.from_numpy(logits / card["temperature"]).softmax(1).numpy()
         card["thresholds"] = vars(conformal_thresholds(probabilities[:, 1], labels, ERROR))
 
-    released = arguments.released
-    released.mkdir(parents=True, exist_ok=True)
-    weights, card_file = released / f"{task}.safetensors", released / f"{task}.json"
-    replace_file(weights, lambda path: shutil.copy(arguments.run / "best.safetensors", path))
+    arguments.released.mkdir(parents=True, exist_ok=True)
+    weights, card_file = arguments.released / f"{task}.safetensors", arguments.released / f"{task}.json"
+    replace_file(weights, lambda path: shutil.copy(arguments.run / weights.name, path))
     replace_json(card_file, card)
 
     print(f"{task}: scoring")
-    classifier = Classifier(released, task, device)
+    classifier = Classifier(arguments.released, task, device)
     items = labelled(parts["test"], task)
     figures = evaluate(classifier, items, predict(classifier, items, arguments.batch, arguments.workers))
-    card["test"] = figures | {"conditions": conditions(arguments.data, "test", seed)}
+    card["test"] = figures | {"conditions": conditions(arguments.data, "test", int(settings["seed"]))}
     card["training"] = {
         "script": "training/train.py",
         "settings": {name: value for name, value in settings.items() if name not in ("out", "resume")},
@@ -68,7 +75,7 @@ def main() -> None:
     replace_json(card_file, card)
     print(
         f"released {weights.name} {arguments.version}: test accuracy {figures['accuracy']:.1%}, "
-        f"balanced {figures['balanced_accuracy']:.1%}, {figures['count']} pictures\nNext: make archives"
+        f"balanced {figures['balanced_accuracy']:.1%}, {figures['count']} pictures"
     )
 
 

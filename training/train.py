@@ -1,12 +1,12 @@
-"""Trains one of the two classifiers, from the arguments to the best weights. Read it from top to bottom.
+"""Trains the classifiers, one or both on a shared trunk, from the arguments to the best weights.
 
 On one processor or one GPU:
-    python -m training.train --data ROOT --task generator_type --init PATH --out runs/generator_type
+    python -m training.train --data ROOT --task both --init PATH --out runs/both
 On several, data-parallel:
     torchrun --nproc-per-node 2 -m training.train ...
 
-Everything lands in --out: checkpoint.pt (to go on with --resume), curves.csv, best.safetensors with its card
-best.json, and settings.json. Nothing is half-written: each file is replaced in one step.
+Everything lands in --out: checkpoint.pt (to go on with --resume), curves.csv, settings.json, and of the best epoch a
+safetensors file and a card for each task. Nothing is half-written: each file is replaced in one step.
 """
 
 import argparse
@@ -25,7 +25,17 @@ from tqdm import tqdm
 
 from handlers.card import Preprocessing
 from handlers.network import file_sha256
-from training.data import CLASSES, BalancedSampler, Pictures, balanced_weights, labelled, read_artifact, split
+from training.data import (
+    CLASSES,
+    NO_LABEL,
+    BalancedSampler,
+    Pictures,
+    balanced_weights,
+    label_of,
+    labelled,
+    read_artifact,
+    split,
+)  # fmt: skip
 from training.files import replace_bytes, replace_file, replace_json
 from training.folds import FOLDS
 from training.initial_weights import build_network
@@ -35,7 +45,7 @@ from training.transforms import EvaluationTransform, TrainingTransform
 # ---------------------------------------------------------------------------------------------- arguments
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--data", type=Path, required=True, help="an ArtiFact root: one folder a source")
-parser.add_argument("--task", choices=CLASSES, required=True)
+parser.add_argument("--task", choices=(*CLASSES, "both"), required=True, help="both: two heads on one trunk")
 parser.add_argument("--init", default="imagenet", help="imagenet, none, or a safetensors file")
 parser.add_argument("--out", type=Path, required=True, help="folder of this run")
 parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
@@ -84,8 +94,14 @@ records = read_artifact(args.data)
 if args.leave_out:
     records = [record for record in records if not FOLDS[args.leave_out].is_left_out(record)]
 parts = split(records, args.seed)
-train_items, validation_items = labelled(parts["train"], args.task), labelled(parts["validation"], args.task)
-sampler = BalancedSampler(balanced_weights(train_items), args.seed, rank, world)
+tasks = tuple(CLASSES) if args.task == "both" else (args.task,)
+weighted = labelled(parts["train"], tasks[0])
+weights = balanced_weights(weighted)
+train_items, validation_items = (
+    [(record, tuple(label_of(record, task) for task in tasks)) for record, _ in labelled(part, tasks[0])]
+    for part in (parts["train"], parts["validation"])
+)
+sampler = BalancedSampler(weights, args.seed, rank, world)
 train_loader = DataLoader(
     Pictures(train_items, TrainingTransform(preprocessing, args.train_size, tuple(args.crop_area))),
     batch_size=args.batch, sampler=sampler, num_workers=args.workers, drop_last=True,
@@ -100,7 +116,21 @@ if steps_per_epoch == 0:
     parser.error(f"{len(train_items)} training pictures do not fill one batch of {args.batch} on {world} process(es)")
 
 # ---------------------------------------------------------------------------------------------- model, optimiser
-network = build_network(args.init, len(CLASSES[args.task])).to(device, memory_format=torch.channels_last)
+# The head's outputs lie side by side, a stretch of classes for each task.
+stretches, outputs = {}, 0
+for task in tasks:
+    stretches[task] = slice(outputs, outputs + len(CLASSES[task]))
+    outputs = stretches[task].stop
+# Draws are balanced for the first task; its classes' losses weigh 1. A second task's classes make up for the draw.
+class_weights = {}
+for column, task in enumerate(tasks):
+    drawn = torch.zeros(len(CLASSES[task]), dtype=torch.double)
+    for (_, labels), weight in zip(train_items, weights, strict=True):
+        if labels[column] != NO_LABEL:
+            drawn[labels[column]] += weight
+    class_weights[task] = (drawn.mean() / drawn.clamp(min=1e-9)).float().to(device)
+
+network = build_network(args.init, outputs).to(device, memory_format=torch.channels_last)
 model = DistributedDataParallel(network) if distributed else network
 # Norms and biases, of one dimension, are not decayed: that would only shrink what the next layer sees.
 decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
@@ -138,21 +168,35 @@ def save_checkpoint() -> None:
 
 
 def save_best() -> None:
-    """The weights in fp16, as they will be released, and a card: nothing is calibrated yet."""
-    weights = args.out / "best.safetensors"
+    """Each task's weights in fp16, as they will be released, and a card: nothing is calibrated yet."""
     half = {name: t.half().contiguous() for name, t in network.state_dict().items() if t.is_floating_point()}
-    replace_file(weights, lambda path: save_file(half, path))
-    card = {
-        "name": args.task,
-        "version": "0.0",
-        "architecture": "resnet18",
-        "classes": CLASSES[args.task],
-        "preprocessing": vars(preprocessing),
-        "temperature": 1.0,
-        "thresholds": None,
-        "weights_sha256": file_sha256(weights),
-    }
-    replace_json(args.out / "best.json", card)
+    for task, stretch in stretches.items():
+        own = half | {name: half[name][stretch].contiguous() for name in ("fc.weight", "fc.bias")}
+        weights_file = args.out / f"{task}.safetensors"
+        replace_file(weights_file, lambda path, own=own: save_file(own, path))
+        card = {
+            "name": task,
+            "version": "0.0",
+            "architecture": "resnet18",
+            "classes": CLASSES[task],
+            "preprocessing": vars(preprocessing),
+            "temperature": 1.0,
+            "thresholds": None,
+            "weights_sha256": file_sha256(weights_file),
+        }
+        replace_json(args.out / f"{task}.json", card)
+
+
+def loss_of(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """The mean over the tasks of their cross entropy. logits (N, outputs), labels (N, tasks)."""
+    losses = []
+    for column, (task, stretch) in enumerate(stretches.items()):
+        total = cross_entropy(
+            logits[:, stretch], labels[:, column], class_weights[task].to(logits.device), reduction="sum",
+            ignore_index=NO_LABEL, label_smoothing=smoothing,
+        )  # fmt: skip
+        losses.append(total / (labels[:, column] != NO_LABEL).sum().clamp(min=1))
+    return torch.stack(losses).mean()
 
 
 def append_curve(row: dict) -> None:
@@ -181,7 +225,7 @@ while progress["epoch"] < args.epochs and not progress["stopped"]:
         pictures = pictures.to(device, memory_format=torch.channels_last, non_blocking=True)
         with autocast:
             logits = model(pictures)
-        loss = cross_entropy(logits.float(), labels.to(device), label_smoothing=args.label_smoothing)
+        loss = loss_of(logits.float(), labels.to(device), args.label_smoothing)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -194,24 +238,29 @@ while progress["epoch"] < args.epochs and not progress["stopped"]:
 
     # Every process scores its share; all see the whole result and so take the same decision.
     validation_logits, validation_labels = gather_logits(network, validation_loader, device, autocast)
-    score = balanced_accuracy(validation_logits, validation_labels)
+    scores = {}
+    for column, (task, stretch) in enumerate(stretches.items()):
+        known = validation_labels[:, column] != NO_LABEL
+        scores[task] = balanced_accuracy(validation_logits[known, stretch], validation_labels[known, column])
+    score = sum(scores.values()) / len(scores)
     if is_first:
         mean_loss = sum(losses) / max(1, len(losses))
-        validation_loss = cross_entropy(validation_logits, validation_labels).item()
+        validation_loss = loss_of(validation_logits, validation_labels, 0.0).item()
         rate = len(losses) * args.batch * world / (time.monotonic() - started)
         append_curve(
             {
                 "epoch": progress["epoch"] + 1,
                 "training_loss": round(mean_loss, 4),
                 "validation_loss": round(validation_loss, 4),
-                "validation_balanced_accuracy": round(score, 4),
+                **{f"{task}_balanced_accuracy": round(value, 4) for task, value in scores.items()},
                 "learning_rate": f"{schedule.get_last_lr()[0]:.2e}",
                 "pictures_a_second": round(rate, 1),
             }
         )
         print(
             f"epoch {progress['epoch'] + 1}: loss {mean_loss:.3f}, validation loss {validation_loss:.3f}, "
-            f"balanced accuracy {score:.4f}, {rate:.0f} pictures/s",
+            + ", ".join(f"{task} balanced accuracy {value:.4f}" for task, value in scores.items())
+            + f", {rate:.0f} pictures/s",
             flush=True,
         )
     if score > progress["best"]:
@@ -226,8 +275,8 @@ while progress["epoch"] < args.epochs and not progress["stopped"]:
 if is_first:
     print(
         f"Best balanced accuracy on validation: {progress['best']:.4f} (epoch {progress['best_epoch'] + 1}), "
-        f"in {args.out / 'best.safetensors'}.\n"
-        f"Next: python -m training.evaluate --data {args.data} --weights {args.out / 'best.safetensors'} --split test"
+        f"in {', '.join(str(args.out / f'{task}.safetensors') for task in tasks)}.\n"
+        f"Next: python -m training.release --data {args.data} --run {args.out} --version 0.1"
     )
 if distributed:
     dist.destroy_process_group()

@@ -85,7 +85,7 @@ def main() -> None:
             *arguments.train_options,
         ]  # fmt: skip
         subprocess.run(command, check=True)
-        classifier = Classifier(run, "best", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        classifier = Classifier(run, "authenticity", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         known = split([r for r in records if not fold.is_left_out(r)], arguments.seed)["calibration"]
         calibration = labelled(known, "authenticity")
         logits = predict(classifier, calibration, 32, arguments.workers)

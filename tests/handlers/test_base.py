@@ -1,10 +1,12 @@
 """What happens to each item of a batch, without a server: the context is TorchServe's own class."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
+from safetensors.torch import load_file, save_file
 from ts.context import Context, RequestProcessor
 
 import handlers
@@ -12,6 +14,7 @@ from archive_scripts.build import ENDPOINTS, RELEASED
 from handlers.authenticity import Authenticity
 from handlers.explanation import Explanation
 from handlers.generator_type import GeneratorType
+from handlers.network import file_sha256
 from tests.procedural import encoded
 
 HANDLERS = dict(zip(ENDPOINTS, (Authenticity, GeneratorType, Explanation), strict=True))
@@ -106,5 +109,31 @@ def test_a_worker_uses_the_gpu_it_was_given(monkeypatch, gpu_id, gpus, expected)
     monkeypatch.setattr("handlers.base.Classifier", lambda folder, name, device: devices.append(str(device)))
     given = context(1)
     given.system_properties["gpu_id"] = gpu_id
-    Explanation().initialize(given)
-    assert devices == [expected] * 2
+    Authenticity().initialize(given)
+    assert devices == [expected]
+
+
+def test_one_trunk_and_two_give_the_same_answer(photo, tmp_path):
+    """Sharing the features is only a shortcut: run apart, the models say the same."""
+    for name in ("authenticity", "generator_type"):
+        shutil.copy(RELEASED / f"{name}.json", tmp_path)
+    trunk = load_file(RELEASED / "authenticity.safetensors")
+    head = load_file(RELEASED / "generator_type.safetensors")
+    save_file(trunk, tmp_path / "authenticity.safetensors")
+    save_file(trunk | {n: head[n] for n in ("fc.weight", "fc.bias")}, tmp_path / "generator_type.safetensors")
+    for name in ("authenticity", "generator_type"):
+        card = json.loads((tmp_path / f"{name}.json").read_text())
+        card["weights_sha256"] = file_sha256(tmp_path / f"{name}.safetensors")
+        (tmp_path / f"{name}.json").write_text(json.dumps(card))
+    made = context(1)
+    made.system_properties["model_dir"] = str(tmp_path)
+    handler = Explanation()
+    handler.initialize(made)
+    assert handler.one_trunk
+    data = [{"body": encoded(photo, "PNG")}]
+    (shared,) = handler.handle(data, context(1))
+    handler.one_trunk = False
+    (apart,) = handler.handle(data, context(1))
+    for name in ("authenticity", "generator_type"):
+        assert shared[name]["logits"] == pytest.approx(apart[name]["logits"], abs=1e-5)
+    assert shared["heatmap"] == apart["heatmap"]

@@ -163,8 +163,9 @@ def test_draws_are_balanced():
         share[member.family] += weight
         share[member.source] += weight
     assert share[0] == pytest.approx(share[1])
-    assert share["gan"] == pytest.approx(share["diffusion"])
+    assert share["gan"] / share["diffusion"] == pytest.approx((90 / 50) ** 0.5)
     assert share["d2"] / share["smooth"] == pytest.approx(2)  # the root of 40 / 10
+    assert share[0] == pytest.approx(1)
 
 
 def test_sampler_resumes_and_shares():

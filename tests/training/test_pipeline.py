@@ -18,6 +18,7 @@ import torch
 from archive_scripts.build import ROOT, build
 from clients.rest import ask
 from handlers.card import read_card
+from handlers.classifier import Classifier
 from server.instance import free_ports
 from tests.conftest import start_server
 from tests.procedural import encoded
@@ -54,59 +55,66 @@ def epochs_in(curves: Path) -> list[int]:
 
 @pytest.fixture(scope="module")
 def runs(data_root, tmp_path_factory) -> Path:
-    """Both tasks trained: one in two processes, the other killed after its first epoch and resumed."""
+    """Two heads on one trunk trained in two processes, and one task killed after its first epoch and resumed."""
     folder = tmp_path_factory.mktemp("runs")
     distributed = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_ports(1)[0])]
-    run([*distributed, *train_command(data_root, folder / "generator_type", "generator_type", epochs=EPOCHS)])
+    run([*distributed, *train_command(data_root, folder / "both", "both", epochs=EPOCHS)])
 
-    command = [*train_command(data_root, folder / "authenticity", "authenticity", epochs=EPOCHS), "--resume"]
+    command = [*train_command(data_root, folder / "killed", "generator_type", epochs=3), "--resume"]
     with subprocess.Popen(
         [sys.executable, *command], cwd=ROOT, env=ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as first:
         deadline = time.monotonic() + 120
-        while not (folder / "authenticity" / "checkpoint.pt").exists():
+        while not (folder / "killed" / "checkpoint.pt").exists():
             assert first.poll() is None and time.monotonic() < deadline, first.stdout.read()
             time.sleep(0.05)
         first.send_signal(signal.SIGKILL)
-    assert epochs_in(folder / "authenticity" / "curves.csv") == [1]
+    assert epochs_in(folder / "killed" / "curves.csv") == [1]
     run(command)
     return folder
 
 
 def test_two_processes_train_one_model(runs):
-    out = runs / "generator_type"
+    out = runs / "both"
     assert json.loads((out / "settings.json").read_text())["world"] == 2
     assert epochs_in(out / "curves.csv") == list(range(1, EPOCHS + 1))
 
 
 def test_a_killed_run_goes_on_where_it_was(runs):
-    assert epochs_in(runs / "authenticity" / "curves.csv") == list(range(1, EPOCHS + 1))
-    progress = torch.load(runs / "authenticity" / "checkpoint.pt", weights_only=True)["progress"]
-    assert progress["epoch"] == EPOCHS and progress["step"] == 0
+    assert epochs_in(runs / "killed" / "curves.csv") == [1, 2, 3]
+    progress = torch.load(runs / "killed" / "checkpoint.pt", weights_only=True)["progress"]
+    assert progress["epoch"] == 3 and progress["step"] == 0
 
 
-@pytest.mark.parametrize("task", CLASSES)
-def test_nothing_is_half_written(runs, task):
-    names = {path.name for path in (runs / task).iterdir()}
-    assert names == {"best.json", "best.safetensors", "checkpoint.pt", "curves.csv", "settings.json"}
+@pytest.mark.parametrize(("name", "tasks"), [("both", list(CLASSES)), ("killed", ["generator_type"])])
+def test_nothing_is_half_written(runs, name, tasks):
+    models = {f"{task}{suffix}" for task in tasks for suffix in (".json", ".safetensors")}
+    assert {path.name for path in (runs / name).iterdir()} == {"checkpoint.pt", "curves.csv", "settings.json"} | models
 
 
 @pytest.mark.parametrize("task", CLASSES)
 def test_it_learns(runs, task):
     """The traces of the procedural pictures are plain: a run that does not find them is broken."""
-    with (runs / task / "curves.csv").open() as file:
-        best = max(float(row["validation_balanced_accuracy"]) for row in csv.DictReader(file))
+    with (runs / "both" / "curves.csv").open() as file:
+        best = max(float(row[f"{task}_balanced_accuracy"]) for row in csv.DictReader(file))
     assert best > 1.3 / len(CLASSES[task])
+
+
+def test_two_heads_share_one_trunk(runs):
+    authenticity, generator_type = (Classifier(runs / "both", task, torch.device("cpu")) for task in CLASSES)
+    assert authenticity.sees_the_same_as(generator_type)
+    assert (authenticity.head.out_features, generator_type.head.out_features) == (2, 4)
+    other = Classifier(runs / "killed", "generator_type", torch.device("cpu"))
+    assert not other.sees_the_same_as(generator_type)
 
 
 @pytest.fixture(scope="module")
 def released(runs, data_root, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("released")
-    for task in CLASSES:
-        run([
-            "-m", "training.release", "--data", str(data_root), "--run", str(runs / task),
-            "--version", "9.9", "--released", str(folder), "--workers", "0",
-        ])  # fmt: skip
+    run([
+        "-m", "training.release", "--data", str(data_root), "--run", str(runs / "both"),
+        "--version", "9.9", "--released", str(folder), "--workers", "0",
+    ])  # fmt: skip
     return folder
 
 
