@@ -13,5 +13,5 @@ class Authenticity(SingleModelHandler):
 
     model_names = ("authenticity",)
 
-    def answer(self, prepared: torch.Tensor, output: torch.Tensor) -> dict[str, Any]:
-        return authenticity_answer(self.classifier, output)
+    def answer_logits(self, logits: torch.Tensor) -> dict[str, Any]:
+        return authenticity_answer(self.classifier, logits)

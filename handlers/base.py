@@ -14,7 +14,7 @@ import torch
 from handlers.classifier import Classifier
 from handlers.decode import Picture, decode
 from handlers.errors import RequestError
-from handlers.payload import picture_bytes
+from handlers.payload import Request, read_request
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,10 @@ class BatchHandler(ABC):
         prepared = {}
         for index, fields in enumerate(data):
             try:
-                prepared[index] = self.prepare(decode(picture_bytes(fields)))
+                # TorchServe's route /explanations calls the same handler and says so in a header.
+                explain = context.get_request_header(index, "explain") == "True"
+                request = read_request(fields, explain)
+                prepared[index] = self.prepare(decode(request.picture), request)
             except Exception as error:
                 answers[index] = self._fault(index, error, context)
         outputs = self.infer(list(prepared.values())) if prepared else []
@@ -66,7 +69,7 @@ class BatchHandler(ABC):
         return {"error": {"code": "internal", "message": "The server failed on this picture; its log says why."}}
 
     @abstractmethod
-    def prepare(self, picture: Picture) -> Any:
+    def prepare(self, picture: Picture, request: Request) -> Any:
         """What inference and the answer need of a picture; nothing else of it is kept until then."""
 
     @abstractmethod

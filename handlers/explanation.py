@@ -4,18 +4,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image
 
 from handlers.base import BatchHandler
 from handlers.decode import Picture
+from handlers.evidence import heatmap_answer
 from handlers.file_facts import file_facts
-from handlers.heatmap import grad_cam, overlay_png, thumbnail
-from handlers.preprocessing import View, central_view
+from handlers.heatmap import METHODS
+from handlers.overlay import Frame, frame_of
+from handlers.payload import Request
 from handlers.verdicts import authenticity_answer, generator_type_answer
+
+DECIDED = "decided"  # the option `class`: the class that the authenticity model decides for
 
 
 class Explanation(BatchHandler):
-    """Answers with what the two other endpoints say, a Grad-CAM heat map for the label, and the file's facts."""
+    """Answers with what the two other endpoints say, a heat map of the evidence, and the file's facts."""
 
     model_names = ("authenticity", "generator_type")
 
@@ -25,33 +28,38 @@ class Explanation(BatchHandler):
         """What is kept of a picture until its answer: the full-size pixels are let go."""
 
         tensors: dict[str, torch.Tensor]
-        thumbnail: Image.Image
-        view: View
-        full_size: tuple[int, int]
+        frame: Frame
         facts: dict[str, Any]
+        class_name: str
+        method: str
 
     @dataclass(frozen=True)
     class Output:
-        """The logits of both models, and the authenticity model's features."""
+        """The logits of both models, and the features that each saw, by the model's name."""
 
-        authenticity: torch.Tensor
-        generator_type: torch.Tensor
-        features: torch.Tensor
+        logits: dict[str, torch.Tensor]
+        features: dict[str, torch.Tensor]
 
     def initialize(self, context) -> None:
         super().initialize(context)
         authenticity, generator_type = self.classifiers.values()
         # Trained as two heads on one trunk, the models need it run only once.
         self.one_trunk = authenticity.sees_the_same_as(generator_type)
+        # Each class belongs to one model. "real" is a class of both: the model that gives the verdict explains it.
+        self.model_of_class = {
+            class_name: classifier.card.name
+            for classifier in (generator_type, authenticity)
+            for class_name in classifier.card.classes
+        }
 
-    def prepare(self, picture: Picture) -> Prepared:
+    def prepare(self, picture: Picture, request: Request) -> Prepared:
         seen_by = ["authenticity"] if self.one_trunk else list(self.classifiers)
         return self.Prepared(
             tensors={name: self.classifiers[name].prepare(picture.image) for name in seen_by},
-            thumbnail=thumbnail(picture.image),
-            view=central_view(*picture.image.size),
-            full_size=picture.image.size,
+            frame=frame_of(picture.image),
             facts=file_facts(picture),
+            class_name=request.choice("class", (DECIDED, *self.model_of_class), DECIDED),
+            method=request.choice("method", METHODS, "gradcam"),
         )
 
     def infer(self, prepared: list[Prepared]) -> list[Output]:
@@ -59,31 +67,28 @@ class Explanation(BatchHandler):
             name: self.classifiers[name].features([item.tensors[name] for item in prepared])
             for name in prepared[0].tensors
         }
-        logits = {
-            name: classifier.logits(features["authenticity" if self.one_trunk else name]).cpu()
-            for name, classifier in self.classifiers.items()
-        }
+        if self.one_trunk:
+            features["generator_type"] = features["authenticity"]
+        logits = {name: classifier.logits(features[name]).cpu() for name, classifier in self.classifiers.items()}
         return [
-            self.Output(*results)
-            for results in zip(logits["authenticity"], logits["generator_type"], features["authenticity"], strict=True)
+            self.Output(
+                {name: rows[index] for name, rows in logits.items()},
+                {name: rows[index] for name, rows in features.items()},
+            )
+            for index in range(len(prepared))
         ]
 
     def answer(self, prepared: Prepared, output: Output) -> dict[str, Any]:
-        classifier = self.classifiers["authenticity"]
-        authenticity = authenticity_answer(classifier, output.authenticity)
-        heat = grad_cam(output.features, classifier.head, classifier.card.classes.index(authenticity["label"]))
+        authenticity = authenticity_answer(self.classifiers["authenticity"], output.logits["authenticity"])
+        class_name = authenticity["label"] if prepared.class_name == DECIDED else prepared.class_name
+        model = self.model_of_class[class_name]
         return {
             "authenticity": authenticity,
-            "generator_type": generator_type_answer(self.classifiers["generator_type"], output.generator_type),
-            "heatmap": {
-                "method": "gradcam",
-                "model": "authenticity",
-                "class": authenticity["label"],
-                "rows": heat.shape[0],
-                "columns": heat.shape[1],
-                "values": [[round(float(value), 4) for value in row] for row in heat],
-                "view": vars(prepared.view),
-                "overlay_png": overlay_png(prepared.thumbnail, heat, prepared.view, prepared.full_size),
-            },
+            "generator_type": generator_type_answer(
+                self.classifiers["generator_type"], output.logits["generator_type"]
+            ),
+            "heatmap": heatmap_answer(
+                self.classifiers[model], output.features[model], prepared.frame, class_name, prepared.method
+            ),
             "file": prepared.facts,
         }

@@ -13,5 +13,5 @@ class GeneratorType(SingleModelHandler):
 
     model_names = ("generator_type",)
 
-    def answer(self, prepared: torch.Tensor, output: torch.Tensor) -> dict[str, Any]:
-        return generator_type_answer(self.classifier, output)
+    def answer_logits(self, logits: torch.Tensor) -> dict[str, Any]:
+        return generator_type_answer(self.classifier, logits)

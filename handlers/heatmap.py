@@ -1,55 +1,67 @@
-"""Where in a picture the evidence for a class lies: Grad-CAM, and how it is shown."""
+"""Where in a picture the evidence for a class lies: class activation maps of a network that ends in global average
+pooling and one linear layer.
 
-import base64
+There the gradient of a class's logit by a feature is weight / (rows * columns) at every place, so each map below has
+a closed form and costs no backward pass. Tests prove them equal to the grad-cam package's maps of the same names.
 
-import cv2
+All take the features (channels, rows, columns) before the pooling and the class's weights (channels,), and return
+(rows, columns), not scaled.
+"""
+
+from collections.abc import Callable
+
 import numpy as np
 import torch
-from PIL import Image
 
-from handlers.preprocessing import View
-
-OVERLAY_SIDE = 512  # pixels of the longer side: enough to see the regions, small enough to send every time
-_HEAT_SHARE = 0.45  # how much of the colour an overlay's hottest pixel takes from the heat map
+_EPSILON = 1e-6  # the package's guard against a division by zero in Grad-CAM++
 
 
-def grad_cam(features: torch.Tensor, head: torch.nn.Linear, class_index: int) -> np.ndarray:
-    """Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) of one picture's features, as (rows, columns) in 0..1.
+def grad_cam(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391)."""
+    return torch.einsum("c,crk->rk", weights, features)
 
-    features: (channels, rows, columns), the input of the global average pooling before `head`.
-    The gradient of a class's logit by each feature is then head.weight / (rows * columns) everywhere, so the map
-    is relu(weights . features) and needs no backward pass. Scaled to 0..1 as the grad-cam package does; a map
-    without positive evidence is all zero.
+
+def grad_cam_plus_plus(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Grad-CAM++ (Chattopadhay et al. 2018, arXiv 1710.11063, equation 19): features that occur often weigh less."""
+    places = features.shape[1] * features.shape[2]
+    gradient = weights / places
+    share = gradient**2 / (2 * gradient**2 + features.sum((1, 2)) * gradient**3 + _EPSILON)
+    return grad_cam(features, places * gradient.relu() * share)
+
+
+def layer_cam(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """LayerCAM (Jiang et al. 2021): only what speaks for the class, nothing that speaks against it."""
+    return grad_cam(features, weights.relu())
+
+
+def eigen_cam(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """EigenCAM (Muhammad and Yeasin 2020, arXiv 2008.00299): the features' first principal component.
+
+    The same for every class: what the network attends to, whatever it concludes. `weights` is not used. A principal
+    component has no sign of its own; here it is positive where the features are strongest, so that the map is not
+    turned inside out by chance, as the package's may be.
     """
-    weights = head.weight[class_index].detach()
-    heat = torch.einsum("c,crk->rk", weights, features).relu()
-    heat = heat - heat.min()
-    return (heat / (heat.max() + 1e-7)).cpu().numpy()
+    flat = features.flatten(1).T
+    centred = flat - flat.mean(0)
+    _, _, components = torch.linalg.svd(centred, full_matrices=False)
+    projected = centred @ components[0]
+    strongest = projected[flat.sum(1).argmax()]
+    return (projected if strongest >= 0 else -projected).reshape(features.shape[1:])
 
 
-def thumbnail(image: Image.Image) -> Image.Image:
-    """The picture at the size of its overlay, never enlarged."""
-    scale = OVERLAY_SIDE / max(image.size)
-    if scale >= 1:
-        return image
-    return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), reducing_gap=2.0)
+METHODS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "gradcam": grad_cam,
+    "gradcam++": grad_cam_plus_plus,
+    "layercam": layer_cam,
+    "eigencam": eigen_cam,
+}
 
 
-def overlay_png(picture: Image.Image, heat: np.ndarray, view: View, full_size: tuple[int, int]) -> str:
-    """A PNG in base64: the picture with the heat laid over the part that the network saw.
+def heat(method: str, features: torch.Tensor, head: torch.nn.Linear, class_index: int) -> np.ndarray:
+    """The map of a class by a method of METHODS, as (rows, columns) float32 in 0..1.
 
-    picture: the thumbnail. view: in pixels of the full picture, whose (width, height) is full_size.
+    Scaled as the grad-cam package does; a map without positive evidence is all zero.
     """
-    canvas = np.array(picture)[:, :, ::-1].copy()  # OpenCV works in BGR
-    scale_x, scale_y = picture.width / full_size[0], picture.height / full_size[1]
-    left, right = round(view.left * scale_x), max(round(view.right * scale_x), round(view.left * scale_x) + 1)
-    top, bottom = round(view.top * scale_y), max(round(view.bottom * scale_y), round(view.top * scale_y) + 1)
-    seen = canvas[top:bottom, left:right]
-    smooth = cv2.resize(heat, (seen.shape[1], seen.shape[0]), interpolation=cv2.INTER_CUBIC).clip(0, 1)
-    colours = cv2.applyColorMap((smooth * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
-    share = (_HEAT_SHARE * smooth)[:, :, None]
-    canvas[top:bottom, left:right] = (seen * (1 - share) + colours * share).astype(np.uint8)
-    encoded, png = cv2.imencode(".png", canvas)
-    if not encoded:
-        raise ValueError(f"OpenCV could not encode an overlay of shape {canvas.shape}")
-    return base64.b64encode(png).decode("ascii")
+    drawn = METHODS[method](features, head.weight[class_index].detach()).relu()
+    drawn = drawn - drawn.min()
+    return (drawn / (drawn.max() + 1e-7)).float().cpu().numpy()

@@ -1,31 +1,60 @@
-"""Finds the picture in one request of a batch, however it was sent."""
+"""Finds the picture and the options in one request of a batch, however it was sent."""
 
 import base64
 import binascii
 import json
+from collections.abc import Collection
+from dataclasses import dataclass, field
 
 from handlers import limits
 from handlers.errors import RequestError
 
 IMAGE_FIELD = "image"
+_BYTES = (bytes, bytearray, memoryview)
 
 
-def picture_bytes(fields: dict[str, object]) -> bytes:
-    """The bytes of the picture that a request carries.
+@dataclass(frozen=True)
+class Request:
+    """One request: the picture's bytes, the text fields beside it, and whether it came by /explanations."""
 
-    fields: what TorchServe hands over. A raw body lies under "body"; a multipart form or a gRPC map under its own
-    names; a JSON body is already a dict under "body" and holds base64 (or a data URI) under "image".
+    picture: bytes
+    options: dict[str, object] = field(default_factory=dict)
+    explain: bool = False
+
+    def choice(self, name: str, allowed: Collection[str], default: str) -> str:
+        """The option `name`, or the default where it was not given.
+
+        Raises RequestError where it is not one of those allowed.
+        """
+        value = self.options.get(name, default)
+        if isinstance(value, _BYTES):
+            value = bytes(value).decode("utf-8", errors="replace")
+        if value not in allowed:
+            raise RequestError(
+                "invalid_option", f"{name!r} must be one of {', '.join(allowed)}.", allowed=list(allowed)
+            )
+        return value
+
+
+def read_request(fields: dict[str, object], explain: bool = False) -> Request:
+    """The request that these fields make.
+
+    fields: what TorchServe hands over. A raw body lies under "body" and has no options; a multipart form or a gRPC
+    map has its own names; a JSON body is a dict under "body" and holds base64 (or a data URI) under "image".
     Raises RequestError where there is no picture, more than one, or base64 that does not decode.
     """
     if "body" in fields:
-        return _from_body(fields["body"])
+        body = fields["body"]
+        options = {name: value for name, value in body.items() if name != IMAGE_FIELD} if isinstance(body, dict) else {}
+        return Request(_from_body(body), options, explain)
     if IMAGE_FIELD in fields:
-        return _as_bytes(fields[IMAGE_FIELD])
-    binary = [value for value in fields.values() if isinstance(value, (bytes, bytearray, memoryview))]
-    if len(binary) == 1:
-        return bytes(binary[0])
+        options = {name: value for name, value in fields.items() if name != IMAGE_FIELD}
+        return Request(_as_bytes(fields[IMAGE_FIELD]), options, explain)
     if not fields:
         raise RequestError("empty_body", "The request carries no picture.")
+    binary = [value for value in fields.values() if isinstance(value, _BYTES)]
+    if len(binary) == 1:
+        return Request(bytes(binary[0]), explain=explain)
     raise RequestError(
         "no_image_field", f"Send one picture, in the field {IMAGE_FIELD!r}; the request has {sorted(map(str, fields))}."
     )
@@ -46,7 +75,7 @@ def _from_body(body: object) -> bytes:
 
 
 def _as_bytes(value: object) -> bytes:
-    if isinstance(value, (bytes, bytearray, memoryview)):
+    if isinstance(value, _BYTES):
         return bytes(value)
     if isinstance(value, str):
         return _from_base64(value)

@@ -21,10 +21,10 @@ HANDLERS = dict(zip(ENDPOINTS, (Authenticity, GeneratorType, Explanation), stric
 SCHEMA = json.loads((Path(handlers.__file__).parent / "answer.schema.json").read_text())
 
 
-def context(items: int) -> Context:
+def context(items: int, explain: bool = False) -> Context:
     made = Context("test", str(RELEASED), {}, items, None, "0.12.0", model_yaml_config={"handler": {"threads": 1}})
     made.request_ids = {index: f"request-{index}" for index in range(items)}
-    made.request_processor = [RequestProcessor({}) for _ in range(items)]
+    made.request_processor = [RequestProcessor({"explain": str(explain)}) for _ in range(items)]
     return made
 
 
@@ -137,3 +137,44 @@ def test_one_trunk_and_two_give_the_same_answer(photo, tmp_path):
     for name in ("authenticity", "generator_type"):
         assert shared[name]["logits"] == pytest.approx(apart[name]["logits"], abs=1e-5)
     assert shared["heatmap"] == apart["heatmap"]
+
+
+@pytest.mark.parametrize("name", ["authenticity", "generator_type"])
+def test_explanations_by_torchserves_own_route(name, photo):
+    handler = HANDLERS[name]()
+    handler.initialize(context(1))
+    data = {"image": encoded(photo, "PNG")}
+    (plain,) = handler.handle([data], context(1))
+    assert "heatmap" not in plain
+    (explained,) = handler.handle([data], context(1, explain=True))
+    validate(explained, name)
+    heatmap = explained.pop("heatmap")
+    assert explained == plain
+    decided = explained.get("label", explained.get("family"))
+    assert (heatmap["model"], heatmap["class"], heatmap["method"]) == (name, decided, "gradcam")
+    (named,) = handler.handle([data | {"class": b"real", "method": b"eigencam"}], context(1, explain=True))
+    assert (named["heatmap"]["class"], named["heatmap"]["method"]) == ("real", "eigencam")
+
+
+@pytest.mark.parametrize(
+    ("class_name", "model"),
+    [("real", "authenticity"), ("generated", "authenticity"), ("gan", "generator_type"), ("other", "generator_type")],
+)
+def test_a_named_class_is_explained_by_its_model(photo, class_name, model):
+    handler = Explanation()
+    handler.initialize(context(1))
+    (answer,) = handler.handle([{"image": encoded(photo, "PNG"), "class": class_name}], context(1))
+    validate(answer, "explanation")
+    assert (answer["heatmap"]["class"], answer["heatmap"]["model"]) == (class_name, model)
+
+
+@pytest.mark.parametrize("option", [{"class": "dog"}, {"method": "guesscam"}])
+def test_unknown_options_are_that_items_400(photo, option):
+    handler = Explanation()
+    handler.initialize(context(2))
+    batch = context(2)
+    data = {"image": encoded(photo, "PNG")}
+    answers = handler.handle([data | option, data], batch)
+    assert [status(batch, index) for index in range(2)] == [400, 200]
+    assert answers[0]["error"]["code"] == "invalid_option" and answers[0]["error"]["allowed"]
+    validate(answers[0], "error")

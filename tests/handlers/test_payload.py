@@ -6,7 +6,7 @@ import pytest
 
 from handlers import limits
 from handlers.errors import RequestError
-from handlers.payload import picture_bytes
+from handlers.payload import read_request
 
 PICTURE = b"\x89PNG stand-in"
 BASE64 = base64.b64encode(PICTURE).decode()
@@ -27,7 +27,7 @@ BASE64 = base64.b64encode(PICTURE).decode()
     ],
 )
 def test_found(fields):
-    assert picture_bytes(fields) == PICTURE
+    assert read_request(fields).picture == PICTURE
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,28 @@ def test_found(fields):
 )
 def test_refused(fields, code):
     with pytest.raises(RequestError) as caught:
-        picture_bytes(fields)
+        read_request(fields)
     assert caught.value.code == code
     assert caught.value.as_json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"image": PICTURE, "class": bytearray(b"gan")},
+        {"image": PICTURE, "class": "gan"},
+        {"body": {"image": BASE64, "class": "gan"}},
+    ],
+)
+def test_options(fields):
+    request = read_request(fields)
+    assert request.picture == PICTURE
+    assert request.choice("class", ("real", "gan"), "real") == "gan"
+    assert request.choice("method", ("gradcam", "eigencam"), "gradcam") == "gradcam"
+
+
+@pytest.mark.parametrize("value", ["dog", b"\xff\xfe", 7, None, ["gan"], {"a": 1}, "x" * 10_000])
+def test_options_that_are_not_offered(value):
+    with pytest.raises(RequestError) as caught:
+        read_request({"body": {"image": BASE64, "class": value}}).choice("class", ("real", "gan"), "real")
+    assert caught.value.code == "invalid_option" and len(caught.value.message) < 200

@@ -115,6 +115,17 @@ def test_one_broken_of_eight_sent_together(server, photo, endpoint):
     assert all(is_valid(answer, endpoint) for status, answer in answers if status == 200)
 
 
+@pytest.mark.parametrize("endpoint", ["authenticity", "generator_type"])
+def test_explanations_by_torchserves_own_route(server, photo, endpoint):
+    url = f"{server.addresses.inference}/explanations/{endpoint}"
+    files = {"image": encoded(photo, "PNG")}
+    answer = requests.post(url, headers=server.headers(), files=files, data={"class": "real"}, timeout=60)
+    assert answer.status_code == 200 and is_valid(answer.json(), endpoint)
+    assert answer.json()["heatmap"]["class"] == "real"
+    wrong = requests.post(url, headers=server.headers(), files=files, data={"class": "dog"}, timeout=60)
+    assert wrong.status_code == 400 and wrong.json()["error"]["code"] == "invalid_option"
+
+
 def test_over_the_request_limit(server):
     answer = post(server, "authenticity", **raw(bytes(30 * 1024 * 1024)))
     assert answer.status_code == 413

@@ -1,0 +1,58 @@
+"""How a heat map is shown: the picture, small, with the heat laid over the part that the network saw."""
+
+import base64
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from handlers.preprocessing import View, central_view
+
+OVERLAY_SIDE = 384  # pixels of the longer side: enough to see the regions, small enough to send every time
+_HEAT_SHARE = 0.45  # how much of the colour an overlay's hottest pixel takes from the heat map
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What showing a map needs of a picture, when its full-size pixels have been let go.
+
+    view: the part that the network saw, in pixels of the full picture, whose (width, height) is full_size.
+    """
+
+    thumbnail: Image.Image
+    view: View
+    full_size: tuple[int, int]
+
+
+def frame_of(image: Image.Image) -> Frame:
+    """The frame of an RGB picture."""
+    return Frame(thumbnail(image), central_view(*image.size), image.size)
+
+
+def thumbnail(image: Image.Image) -> Image.Image:
+    """The picture at the size of its overlay, never enlarged."""
+    scale = OVERLAY_SIDE / max(image.size)
+    if scale >= 1:
+        return image
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+
+
+def overlay_png(heat: np.ndarray, frame: Frame) -> str:
+    """A PNG in base64: the thumbnail with the heat (rows, columns) in 0..1 laid over the view."""
+    canvas = np.array(frame.thumbnail)[:, :, ::-1].copy()  # OpenCV works in BGR
+    scale_x, scale_y = (small / full for small, full in zip(frame.thumbnail.size, frame.full_size, strict=True))
+    view = frame.view
+    left, right = round(view.left * scale_x), max(round(view.right * scale_x), round(view.left * scale_x) + 1)
+    top, bottom = round(view.top * scale_y), max(round(view.bottom * scale_y), round(view.top * scale_y) + 1)
+    seen = canvas[top:bottom, left:right]
+    smooth = cv2.resize(heat, (seen.shape[1], seen.shape[0]), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    colours = cv2.applyColorMap((smooth * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+    share = (_HEAT_SHARE * smooth)[:, :, None]
+    canvas[top:bottom, left:right] = (seen * (1 - share) + colours * share).astype(np.uint8)
+    # Level 1 takes a third of the time of OpenCV's default for a tenth more bytes.
+    encoded, png = cv2.imencode(".png", canvas, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    if not encoded:
+        raise ValueError(f"OpenCV could not encode an overlay of shape {canvas.shape}")
+    return base64.b64encode(png).decode("ascii")
