@@ -184,6 +184,18 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def free_addresses() -> dict[str, str]:
+    """Changes to config.properties that put a server on free ports, beside any that runs already."""
+    inference, management, metrics, grpc_inference, grpc_management = free_ports(5)
+    return {
+        "inference_address": f"http://127.0.0.1:{inference}",
+        "management_address": f"http://127.0.0.1:{management}",
+        "metrics_address": f"http://127.0.0.1:{metrics}",
+        "grpc_inference_port": str(grpc_inference),
+        "grpc_management_port": str(grpc_management),
+    }
+
+
 def _check_ports(listening: Addresses) -> None:
     for port in listening.ports():
         with socket.socket() as probe:

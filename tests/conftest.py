@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from archive_scripts.build import ENDPOINTS, RELEASED, build
-from server.instance import TorchServe, free_ports
+from server.instance import TorchServe, free_addresses
 from tests.procedural import make_data_set, scene
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,19 +65,8 @@ def folder(tmp_path_factory) -> Path:
 
 def start_server(folder: Path, store: Path, **changes: str) -> TorchServe:
     """A TorchServe on free ports with this model store. The caller stops it."""
-    inference, management, metrics, grpc_inference, grpc_management = free_ports(5)
     server = TorchServe(folder)
-    server.start(
-        changes={
-            "model_store": str(store),
-            "inference_address": f"http://127.0.0.1:{inference}",
-            "management_address": f"http://127.0.0.1:{management}",
-            "metrics_address": f"http://127.0.0.1:{metrics}",
-            "grpc_inference_port": str(grpc_inference),
-            "grpc_management_port": str(grpc_management),
-            **changes,
-        }
-    )
+    server.start(changes={"model_store": str(store)} | free_addresses() | changes)
     return server
 
 

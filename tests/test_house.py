@@ -30,7 +30,7 @@ def imported(package: str) -> dict[str, set[str]]:
     return found
 
 
-OURS = {"handlers", "training", "archive_scripts", "server", "clients", "loadtests", "tests"}
+OURS = {"handlers", "training", "archive_scripts", "server", "clients", "loadtests", "benchmarks", "tests"}
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,7 @@ OURS = {"handlers", "training", "archive_scripts", "server", "clients", "loadtes
         ("clients", {"clients"}),
         ("server", {"server", "clients"}),
         ("loadtests", {"server"}),
+        ("benchmarks", {"benchmarks", "archive_scripts", "server", "clients"}),
     ],
 )
 def test_data_flows_one_way(package, may_import):

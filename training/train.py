@@ -59,10 +59,10 @@ parser.add_argument("--label-smoothing", type=float, default=0.05)
 parser.add_argument("--patience", type=int, default=5, help="epochs without a better validation before it stops")
 parser.add_argument("--train-size", type=int, default=128, help="side of the training crops, pixels")
 parser.add_argument(
-    "--crop-area", type=float, nargs=2, default=(0.25, 0.75), metavar=("LEAST", "MOST"),
-    help="share of the central square's area that a training crop takes; 128 of 200 pixels is 0.41",
+    "--crop-area", type=float, nargs=2, default=(0.35, 1.0), metavar=("LEAST", "MOST"),
+    help="share of the central square's area that a training crop takes",
 )  # fmt: skip
-parser.add_argument("--size", type=int, default=200, help="side at which the model is validated and served, pixels")
+parser.add_argument("--size", type=int, default=160, help="side at which the model is validated and served, pixels")
 parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto", help="auto: bf16 where it is fast")
 parser.add_argument("--workers", type=int, default=1, help="processes that decode pictures")
 parser.add_argument("--checkpoint-minutes", type=float, default=5, help="how much work a crash may cost")
