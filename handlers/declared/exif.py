@@ -11,6 +11,7 @@ from handlers.declared.finding import NOTHING, Finding, Reading
 from handlers.declared.opened_file import OpenedFile
 from handlers.declared.vocabulary import generator_named
 
+_SHORT = 8  # bytes: versions, configurations and the like, told as numbers
 _USER_COMMENT = 0x9286
 _MAKER_NOTE = 0x927C
 _XP_TEXTS = range(0x9C9B, 0x9CA0)  # Windows' own tags: UTF-16 without a mark
@@ -96,7 +97,9 @@ def _value(tag: int, value: object) -> object:
         return bytes(value)[: 4 * MAX_TEXT].decode("utf-16-le", errors="replace").rstrip("\0")
     if isinstance(value, bytes):
         text = value.rstrip(b"\0")
-        return text.decode("ascii") if text.isascii() and text.decode().isprintable() else f"{len(value)} bytes"
+        if text.isascii() and text.decode().isprintable() and text:
+            return text.decode()
+        return ", ".join(map(str, value)) if len(value) <= _SHORT else f"{len(value)} bytes"
     if isinstance(value, str):
         return value.rstrip("\0 ")
     if isinstance(value, tuple):

@@ -7,13 +7,12 @@ from PIL import ExifTags, Image
 
 from handlers.declared.bounds import MAX_EXIF_DIRECTORY_BYTES, TooLarge, check_size
 
-# Pointers to other directories, and blocks that other readers look into or that hold the pixels.
-_NOT_VALUES = frozenset(
-    (0x8769, 0x8825, 0xA005, 0x014A, 0x0201, 0x0202)  # directories; where the thumbnail lies
-    + (0x02BC, 0x83BB, 0x8649, 0x8773, 0xCD41)  # XMP, IPTC, Photoshop, ICC, C2PA
-    + (0x0111, 0x0116, 0x0117, 0x0142, 0x0143, 0x0144, 0x0145, 0x0140, 0x015B)  # strips, tiles, palette, JPEG tables
-    + (0x00FE, 0x0100, 0x0101, 0x0102, 0x0106, 0x010A, 0x0115, 0x011C, 0x013D, 0x0152, 0x0153)  # layout of a TIFF
-)
+# Tags of the first directory, which in a TIFF describes the file itself, that say nothing of the picture's origin.
+_POINTERS = {0x8769, 0x8825, 0xA005, 0x014A, 0x0201, 0x0202}  # to directories; where the thumbnail lies
+_BLOCKS = {0x02BC, 0x83BB, 0x8649, 0x8773, 0xCD41}  # XMP, IPTC, Photoshop, ICC, C2PA: other readers look into them
+_PIXELS = {0x0111, 0x0116, 0x0117, 0x0140, 0x0142, 0x0143, 0x0144, 0x0145, 0x015B}  # where a TIFF keeps them
+_LAYOUT = {0x00FE, 0x0100, 0x0101, 0x0102, 0x0103, 0x0106, 0x010A, 0x0115, 0x011C, 0x013D, 0x0152, 0x0153}
+_NOT_VALUES = _POINTERS | _BLOCKS | _PIXELS | _LAYOUT
 _BYTES_OF_TYPE = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}  # TIFF 6.0, section 2
 
 

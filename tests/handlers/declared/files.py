@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from handlers.declared import read_declarations
 from handlers.decode import decode
@@ -72,14 +72,20 @@ def user_comment(text: str, order: str = "utf-16-be") -> bytes:
     return b"UNICODE\0" + text.encode(order)
 
 
-def with_exif(first: dict[int, object], photo: dict[int, object] | None = None, **options) -> bytes:
+def with_exif(first: dict[int, object], photo: dict[int, object] | None = None, image_format: str = "JPEG") -> bytes:
+    """A file with these tags in the first directory and in that of the photo."""
+    if image_format == "TIFF":
+        directory = TiffImagePlugin.ImageFileDirectory_v2()
+        for tag, value in first.items():
+            directory[tag] = value
+        directory[0x8769] = dict(photo or {})
+        return encoded(small_photo(), "TIFF", tiffinfo=directory)
     exif = Image.Exif()
     for tag, value in first.items():
         exif[tag] = value
-    for tag, value in (photo or {}).items():
-        exif.get_ifd(0x8769)[tag] = value
-    image_format = options.pop("image_format", "JPEG")
-    return encoded(options.pop("image", None) or small_photo(), image_format, exif=exif, **options)
+    if photo:
+        exif[0x8769] = dict(photo)
+    return encoded(small_photo(), image_format, exif=exif)
 
 
 def phone_photo(thumbnail: Image.Image | None = None) -> bytes:
@@ -92,10 +98,10 @@ def phone_photo(thumbnail: Image.Image | None = None) -> bytes:
     photo = small_photo()
     if thumbnail is None:
         return encoded(photo, "JPEG", exif=exif)
-    return encoded(photo, "JPEG", exif=_append_thumbnail(exif.tobytes(), encoded(thumbnail, "JPEG")))
+    return encoded(photo, "JPEG", exif=append_thumbnail(exif.tobytes(), encoded(thumbnail, "JPEG")))
 
 
-def _append_thumbnail(block: bytes, thumbnail: bytes) -> bytes:
+def append_thumbnail(block: bytes, thumbnail: bytes) -> bytes:
     """Pillow writes no second directory: puts one behind the block and points the first one's end to it."""
     tiff = bytearray(block[6:])
     order = "<" if tiff[:2] == b"II" else ">"
