@@ -54,7 +54,9 @@ def read_content_credentials(file: OpenedFile, provenance: str | None, trust_anc
     if not manifest_store or not media_type:
         return _not_here(provenance) if provenance else NOTHING
     check_size(len(manifest_store), MAX_MANIFEST_BYTES)
-    check_size(manifest_store.count(b"jumb"), MAX_MANIFEST_BOXES, "boxes")
+    # Of the store as put together, in which no box is split over blocks, and of the file, should the library find more.
+    boxes = max(manifest_store.count(b"jumb"), file.data.count(b"jumb"))
+    check_size(boxes, MAX_MANIFEST_BOXES, "boxes")
     try:
         with c2pa.Reader(media_type, io.BytesIO(file.data), context=_context(trust_anchors)) as reader:
             store = json.loads(reader.json())

@@ -35,7 +35,6 @@ _CALLED_OUT = {
 }
 # Fields in which generators leave their parameters (handlers/declared/generation.py).
 _TEXTS = ("UserComment", "ImageDescription", "Make", "Model", "Software", "Artist")
-_BYTES_OF_TYPE = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
 
 
 def read_exif(file: OpenedFile) -> Reading:
@@ -93,8 +92,8 @@ def _length(value: object) -> int:
 def _value(tag: int, value: object) -> object:
     if tag == _USER_COMMENT and isinstance(value, bytes):
         return _user_comment(value)
-    if tag in _XP_TEXTS and isinstance(value, (bytes, tuple)):
-        return bytes(value)[: 4 * MAX_TEXT].decode("utf-16-le", errors="replace").rstrip("\0")
+    if tag in _XP_TEXTS and isinstance(value, bytes):
+        return value[: 4 * MAX_TEXT].decode("utf-16-le", errors="replace").rstrip("\0")
     if isinstance(value, bytes):
         text = value.rstrip(b"\0")
         if text.isascii() and text.decode().isprintable() and text:
@@ -115,7 +114,7 @@ def _user_comment(value: bytes) -> str:
     code, text = value[:8], value[8:]
     if code == b"UNICODE\0":
         decoded = [text.decode(order, errors="replace") for order in ("utf-16-be", "utf-16-le")]
-        return max(decoded, key=lambda candidate: sum(character.isascii() for character in candidate)).rstrip("\0 ")
+        return max(decoded, key=lambda one: sum(map(str.isascii, one[:MAX_TEXT]))).rstrip("\0 ")
     if code in (b"ASCII\0\0\0", b"\0\0\0\0\0\0\0\0", b"JIS\0\0\0\0\0"):
         value = text
     return value.decode("utf-8", errors="replace").rstrip("\0 ")

@@ -43,17 +43,21 @@ def summarise(declared: Mapping[str, Any], verdict: str) -> str:
         ),
     )
     says, strength = weightiest["says"], weightiest["strength"]
-    sentence = f"The file declares {_DECLARED[says]} ({_BASIS[strength]}); {pixels}, {_relation(says, verdict)}"
+    sentence = (
+        f"The file declares {_DECLARED[says]} ({_BASIS[strength]}); {pixels}, {_relation(says, strength, verdict)}"
+    )
     if {"camera", "generated"} <= {finding["says"] for finding in statements}:
         sentence += ", and the file contradicts itself"
     return sentence + "."
 
 
-def _relation(says: str, verdict: str) -> str:
+def _relation(says: str, strength: str, verdict: str) -> str:
     if says == "software":
         return "which this neither confirms nor contradicts"
+    if strength == "signed_broken":
+        return "which a declaration that does not hold neither confirms nor contradicts"
     if verdict == "uncertain":
         return "so the declaration stands alone"
     if says == "edited_with_ai":
-        return "and the two agree" if verdict == "generated" else "which a small change would leave them"
+        return "and the two agree" if verdict == "generated" else "as they would where only a small part was changed"
     return "and the two agree" if (says == "camera") == (verdict == "real") else "and the two contradict each other"

@@ -45,11 +45,10 @@ def read_comments(file: OpenedFile) -> Reading:
     comments = [text for comment in found if (text := _decoded(comment))]
     if not comments:
         return NOTHING
-    named = generator_named(comments[0])
     # What libraries sign with, such as "CREATOR: gd-jpeg v1.0", "Lavc58.134.100", "Created with GIMP".
-    signed = any(word in comments[0].lower() for word in ("creator", "created with", "lavc", "software"))
+    is_signature = any(word in comments[0].lower() for word in ("creator", "created with", "lavc", "software"))
     detail = f"The file's comment is: {comments[0]}"
-    says = "generated" if named else "software" if signed else "nothing"
+    says = "software" if is_signature else "nothing"
     return Reading((Finding("jpeg_comment", says, detail, {"comments": comments}),), {"jpeg_comment:": comments[0]})
 
 

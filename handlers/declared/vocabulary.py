@@ -32,12 +32,12 @@ _SOURCE_TYPES: dict[str, Says] = {
     "empty": "nothing",
 }
 
-# Names that a program or service writes of itself into a field for its name. Whole words only, and none that is also
-# the name of a camera or of an editor.
+# Names that programs and services write of themselves into a field for a name. Whole words only, and none that is also
+# the name of a camera or an editor, or a common word ("imagen" is Spanish for picture).
 _GENERATORS = re.compile(
     r"\b(?:adobe firefly|bing image creator|comfyui|dall[-·. ]?e(?: ?[23])?|draw things|dreamstudio|easy ?diffusion"
-    r"|fooocus|gpt-image(?:-[\d.]+)?|gpt-4o|ideogram|image creator from designer|imagen|invokeai|leonardo\.ai"
-    r"|made with google ai|midjourney|novelai|stable ?diffusion|stability ?ai|swarmui)\b",
+    r"|fooocus|google imagen|gpt-image(?:-[\d.]+)?|gpt-4o|image creator from designer|imagen [2-9]|invokeai"
+    r"|leonardo\.ai|made with google ai|midjourney|novelai|stable ?diffusion|stability ?ai|swarmui)\b",
     re.IGNORECASE,
 )
 _BY_WEIGHT: tuple[Says, ...] = ("generated", "edited_with_ai", "camera", "software", "nothing")

@@ -75,7 +75,8 @@ def test_gps_of_no_sense_is_no_position():
         ({0x0131: "Adobe Photoshop 26"}, "software"),
         ({0x0131: "Adobe Firefly"}, "generated"),
         ({0x013B: "Midjourney"}, "generated"),
-        ({0x0110: "Imagenta 3"}, "camera"),  # a generator's name within a word is not its name
+        ({0x0110: "Midjourneyman 3"}, "camera"),  # a generator's name within a word is not its name
+        ({0x0131: "Editor de imagen"}, "software"),
         ({0x8298: "(c) someone"}, "nothing"),
     ],
 )

@@ -31,10 +31,11 @@ def test_nothing_declared_proves_nothing(verdict):
         ("unsigned", "camera", "real", "agree"),
         ("unsigned", "camera", "generated", "contradict"),
         ("unsigned", "edited_with_ai", "generated", "agree"),
-        ("unsigned", "edited_with_ai", "real", "small change"),
+        ("unsigned", "edited_with_ai", "real", "small part"),
         ("unsigned", "generated", "uncertain", "stands alone"),
         ("unsigned", "software", "real", "neither confirms nor contradicts"),
         ("signed_broken", "camera", "real", "no longer hold"),
+        ("signed_broken", "camera", "real", "neither confirms nor contradicts"),
         ("signed_untrusted", "camera", "real", "on no trust list"),
     ],
 )
