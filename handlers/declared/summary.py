@@ -48,6 +48,8 @@ def summarise(declared: Mapping[str, Any], verdict: str) -> str:
     )
     if {"camera", "generated"} <= {finding["says"] for finding in statements}:
         sentence += ", and the file contradicts itself"
+    if strength != "signed_broken" and any(finding["strength"] == "signed_broken" for finding in declared["findings"]):
+        sentence += "; its Content Credentials no longer hold"
     return sentence + "."
 
 

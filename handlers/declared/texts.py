@@ -35,7 +35,7 @@ def read_png_text(file: OpenedFile) -> Reading:
     elif "Software" in texts:
         finding = Finding("png_text", "software", f"The PNG's texts name the software {texts['Software']}.", texts)
     else:
-        finding = Finding("png_text", "nothing", f"The PNG carries {len(texts)} text(s).", texts)
+        finding = Finding("png_text", "nothing", f"The PNG carries texts under {', '.join(texts)}.", texts)
     return Reading((finding,), {f"png_text:{keyword}": text for keyword, text in texts.items()})
 
 

@@ -51,6 +51,11 @@ def test_a_signature_outweighs_text_and_the_contradiction_is_named():
     assert "contradicts itself" in sentence
 
 
+def test_broken_credentials_are_named_beside_what_still_counts():
+    sentence = summarise(declared(("signed_broken", "camera"), ("unsigned", "camera")), "real")
+    assert "anyone can write" in sentence and "Content Credentials no longer hold" in sentence
+
+
 def test_a_program_is_no_statement_on_the_origin():
     sentence = summarise(declared(("signed_valid", "software"), ("unsigned", "generated")), "real")
     assert "made by a generative model" in sentence
