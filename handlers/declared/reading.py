@@ -1,0 +1,101 @@
+"""Puts together what every source in a file declares, each kept from harming the others, and bounds the whole."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from handlers.declared.bounds import MAX_FINDINGS, Answer
+from handlers.declared.content_credentials import read_content_credentials
+from handlers.declared.dimensions import read_dimensions
+from handlers.declared.exif import read_exif
+from handlers.declared.finding import NOTHING, Finding, Reading
+from handlers.declared.generation import read_generation_parameters
+from handlers.declared.icc import read_icc
+from handlers.declared.iptc import read_iptc
+from handlers.declared.opened_file import OpenedFile
+from handlers.declared.quantisation import read_quantisation
+from handlers.declared.texts import read_comments, read_png_text
+from handlers.declared.thumbnail import read_thumbnail
+from handlers.declared.xmp import read_xmp
+from handlers.decode import Picture
+
+# In the order of the answer, after Content Credentials and generation parameters, which need the texts of these.
+_READERS: Mapping[str, Callable[[OpenedFile], Reading]] = {
+    "exif": read_exif,
+    "xmp": read_xmp,
+    "iptc": read_iptc,
+    "png_text": read_png_text,
+    "jpeg_comment": read_comments,
+    "icc": read_icc,
+    "thumbnail": read_thumbnail,
+    "jpeg_quantisation": read_quantisation,
+    "dimensions": read_dimensions,
+}
+
+
+def read_declarations(
+    data: bytes, picture: Picture, *, include_gps: bool = False, trust_anchors: str | None = None
+) -> dict[str, Any]:
+    """What a file declares: {"findings": [...], "unreadable": [...]}, bounded JSON as declared.schema.json has it.
+
+    data: the file; picture: what handlers.decode.decode made of it.
+    include_gps: also where it was taken: GPS, and the names of places in XMP and IPTC.
+    trust_anchors: certificates, PEM, of the authorities that vouch for signers of Content Credentials.
+
+    Raises nothing on any file that decodes: a source that cannot be read is named under "unreadable", with the reason.
+    Opens no connection.
+    """
+    return _answer(*_read(data, picture, include_gps, trust_anchors))
+
+
+def _read(
+    data: bytes, picture: Picture, include_place: bool, trust_anchors: str | None
+) -> tuple[list[Finding], dict[str, Exception]]:
+    findings: list[Finding] = []
+    faults: dict[str, Exception] = {}
+    texts: dict[str, str] = {}
+
+    def attempt(source: str, read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except Exception as error:  # parsers raise whatever their authors chose; none of it is the caller's fault
+            faults[source] = error
+            return NOTHING
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of odd metadata, once a file
+        file = attempt("header", lambda: OpenedFile.open(data, picture, include_place))
+        if not isinstance(file, OpenedFile):
+            return findings, faults
+        for source, read in _READERS.items():
+            reading = attempt(source, lambda read=read: read(file))
+            findings += reading.findings
+            texts |= reading.texts
+        provenance = texts.get("xmp:dcterms:provenance")
+        first = attempt("c2pa", lambda: read_content_credentials(file, provenance, trust_anchors)).findings
+        first += attempt("generation_parameters", lambda: read_generation_parameters(texts)).findings
+    return [*first, *findings], faults
+
+
+def _answer(findings: list[Finding], faults: Mapping[str, Exception]) -> dict[str, Any]:
+    answer = Answer()
+    answered = []
+    for finding in findings[:MAX_FINDINGS]:
+        answer.cut = False
+        answered.append(
+            {
+                "source": finding.source,
+                "strength": finding.strength,
+                "says": finding.says,
+                "detail": answer.text(finding.detail),
+                "values": answer.json(finding.values),
+            }
+            | ({"truncated": True} if answer.cut else {})
+        )
+    return {
+        "findings": answered,
+        "unreadable": [
+            {"source": source, "unreadable": answer.text(f"{type(error).__name__.lstrip('_')}: {error}")}
+            for source, error in faults.items()
+        ],
+    }

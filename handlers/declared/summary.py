@@ -1,0 +1,65 @@
+"""One sentence on how what the file declares and what the pixels say go together."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_TRUST = ("signed_valid", "signed_untrusted", "unsigned", "signed_broken")
+_WEIGHT = ("generated", "edited_with_ai", "camera", "software")
+_DECLARED = {
+    "generated": "that it was made by a generative model",
+    "edited_with_ai": "that a part of it comes from a generative model",
+    "camera": "that a camera took it",
+    "software": "only which program made or saved it",
+}
+_BASIS = {
+    "signed_valid": "signed by a trusted signer",
+    "signed_untrusted": "signed, by a signer who is on no trust list here",
+    "unsigned": "in text that anyone can write",
+    "signed_broken": "in credentials that no longer hold",
+}
+_PIXELS = {
+    "real": "the pixels look like a photograph",
+    "uncertain": "the pixels do not decide it",
+    "generated": "the pixels look generated",
+}
+
+
+def summarise(declared: Mapping[str, Any], verdict: str) -> str:
+    """How the declaration (of read_declarations) and the verdict ("real", "uncertain" or "generated") agree.
+
+    Of several statements the one on a camera or a generative model counts, by who vouches for it and then by what it
+    says. Declaration and verdict are only compared: neither changes the other.
+    """
+    statements = [finding for finding in declared["findings"] if finding["says"] != "nothing"]
+    pixels = _PIXELS[verdict]
+    if not statements:
+        return f"The file declares nothing about its origin, which proves nothing either way; {pixels}."
+    weightiest = min(
+        statements,
+        key=lambda finding: (
+            finding["says"] == "software",
+            _TRUST.index(finding["strength"]),
+            _WEIGHT.index(finding["says"]),
+        ),
+    )
+    says, strength = weightiest["says"], weightiest["strength"]
+    sentence = (
+        f"The file declares {_DECLARED[says]} ({_BASIS[strength]}); {pixels}, {_relation(says, strength, verdict)}"
+    )
+    if {"camera", "generated"} <= {finding["says"] for finding in statements}:
+        sentence += ", and the file contradicts itself"
+    if strength != "signed_broken" and any(finding["strength"] == "signed_broken" for finding in declared["findings"]):
+        sentence += "; its Content Credentials no longer hold"
+    return sentence + "."
+
+
+def _relation(says: str, strength: str, verdict: str) -> str:
+    if says == "software":
+        return "which this neither confirms nor contradicts"
+    if strength == "signed_broken":
+        return "which a declaration that does not hold neither confirms nor contradicts"
+    if verdict == "uncertain":
+        return "so the declaration stands alone"
+    if says == "edited_with_ai":
+        return "and the two agree" if verdict == "generated" else "as they would where only a small part was changed"
+    return "and the two agree" if (says == "camera") == (verdict == "real") else "and the two contradict each other"
