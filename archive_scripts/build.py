@@ -19,6 +19,7 @@ from pathlib import Path
 import yaml
 
 from handlers.card import read_card
+from handlers.explanation import TRUST_ANCHORS
 from handlers.network import file_sha256
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,10 +42,17 @@ def model_names(endpoint: str) -> tuple[str, ...]:
     return handler.model_names
 
 
-def build(endpoint: str, released: Path, model_store: Path, settings: dict[str, object] | None = None) -> Path:
+def build(
+    endpoint: str,
+    released: Path,
+    model_store: Path,
+    settings: dict[str, object] | None = None,
+    trust_anchors: Path | None = None,
+) -> Path:
     """Builds `<model_store>/<endpoint>.mar` from the released weights and returns its path.
 
     settings: TorchServe settings that replace those of archive_scripts/<endpoint>.yaml, such as deviceIds.
+    trust_anchors: certificates, PEM, of the authorities whose signers of Content Credentials count as trusted.
     Raises BuildError where weights, card or a setting is missing or they do not belong together.
     """
     cards = {}
@@ -68,6 +76,8 @@ def build(endpoint: str, released: Path, model_store: Path, settings: dict[str, 
         for name in cards:
             shutil.copy(released / f"{name}.safetensors", content)
             shutil.copy(released / f"{name}.json", content)
+        if trust_anchors:
+            shutil.copy(trust_anchors, content / TRUST_ANCHORS)
         config = staging / "model-config.yaml"
         config.write_text(yaml.safe_dump(_settings(endpoint, settings or {}), sort_keys=True))
         _run_archiver(endpoint, version, content, config, staging)
@@ -134,7 +144,11 @@ def main() -> None:
                         help="GPUs that an endpoint's workers take in turn, such as authenticity=0,1")  # fmt: skip
     parser.add_argument("--workers", type=_pair, action="append", default=[], metavar="ENDPOINT=N",
                         help="workers that start with the server")  # fmt: skip
+    parser.add_argument("--trust-anchors", type=Path, metavar="PEM",
+                        help="authorities whose signers of Content Credentials count as trusted")  # fmt: skip
     arguments = parser.parse_args()
+    if arguments.trust_anchors and not arguments.trust_anchors.is_file():
+        parser.error(f"{arguments.trust_anchors} is not a file")
     replaced: dict[str, dict[str, object]] = {endpoint: {} for endpoint in ENDPOINTS}
     try:
         for endpoint, ids in arguments.devices:
@@ -145,7 +159,9 @@ def main() -> None:
         parser.error(f"numbers expected: {error}")
     for endpoint in ENDPOINTS:
         try:
-            archive = build(endpoint, arguments.released, arguments.model_store, replaced[endpoint])
+            archive = build(
+                endpoint, arguments.released, arguments.model_store, replaced[endpoint], arguments.trust_anchors
+            )
         except (BuildError, ValueError) as error:
             sys.exit(f"error: {error}")
         print(f"built {archive}  {archive.stat().st_size / 1e6:.1f} MB  sha256 {file_sha256(archive)[:12]}")

@@ -1,11 +1,13 @@
-"""The endpoint `explanation`: both verdicts, where the evidence lies, and what the file says of itself."""
+"""The endpoint `explanation`: what the pixels say and where, what the file declares, and how the two go together."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from handlers.base import BatchHandler
+from handlers.declared import read_declarations, summarise
 from handlers.decode import Picture
 from handlers.evidence import heatmap_answer
 from handlers.file_facts import file_facts
@@ -14,11 +16,15 @@ from handlers.overlay import Frame, frame_of
 from handlers.payload import Request
 from handlers.verdicts import authenticity_answer, generator_type_answer
 
+TRUST_ANCHORS = "trust_anchors.pem"  # in the archive, where the operator named some when building it
 DECIDED = "decided"  # the option `class`: the class that the authenticity model decides for
 
 
 class Explanation(BatchHandler):
-    """Answers with what the two other endpoints say, a heat map of the evidence, and the file's facts."""
+    """Answers with what the two other endpoints say, a heat map of the evidence, and the file's declarations.
+
+    What is declared and what is inferred stay apart: neither changes the other.
+    """
 
     model_names = ("authenticity", "generator_type")
 
@@ -30,6 +36,7 @@ class Explanation(BatchHandler):
         tensors: dict[str, torch.Tensor]
         frame: Frame
         facts: dict[str, Any]
+        declared: dict[str, Any]
         class_name: str
         method: str
 
@@ -42,6 +49,8 @@ class Explanation(BatchHandler):
 
     def initialize(self, context) -> None:
         super().initialize(context)
+        anchors = Path(context.system_properties["model_dir"]) / TRUST_ANCHORS
+        self.trust_anchors = anchors.read_text() if anchors.exists() else None
         authenticity, generator_type = self.classifiers.values()
         # Trained as two heads on one trunk, the models need it run only once.
         self.one_trunk = authenticity.sees_the_same_as(generator_type)
@@ -58,6 +67,12 @@ class Explanation(BatchHandler):
             tensors={name: self.classifiers[name].prepare(picture.image) for name in seen_by},
             frame=frame_of(picture.image),
             facts=file_facts(picture),
+            declared=read_declarations(
+                request.picture,
+                picture,
+                include_gps=request.choice("place", ("hidden", "shown"), "hidden") == "shown",
+                trust_anchors=self.trust_anchors,
+            ),
             class_name=request.choice("class", (DECIDED, *self.model_of_class), DECIDED),
             method=request.choice("method", METHODS, "gradcam"),
         )
@@ -83,12 +98,16 @@ class Explanation(BatchHandler):
         class_name = authenticity["label"] if prepared.class_name == DECIDED else prepared.class_name
         model = self.model_of_class[class_name]
         return {
-            "authenticity": authenticity,
-            "generator_type": generator_type_answer(
-                self.classifiers["generator_type"], output.logits["generator_type"]
-            ),
-            "heatmap": heatmap_answer(
-                self.classifiers[model], output.features[model], prepared.frame, class_name, prepared.method
-            ),
+            "summary": summarise(prepared.declared, authenticity["verdict"]),
+            "inferred": {
+                "authenticity": authenticity,
+                "generator_type": generator_type_answer(
+                    self.classifiers["generator_type"], output.logits["generator_type"]
+                ),
+                "heatmap": heatmap_answer(
+                    self.classifiers[model], output.features[model], prepared.frame, class_name, prepared.method
+                ),
+            },
+            "declared": prepared.declared,
             "file": prepared.facts,
         }

@@ -16,14 +16,19 @@ def readable(answer: dict) -> Iterator[str]:
         yield f"family       {answer['family']}, confidence {answer['confidence']:.1%}"
         yield "families     " + ", ".join(f"{name} {value:.1%}" for name, value in answer["probabilities"].items())
         yield _model(answer)
-    elif "heatmap" in answer:
-        heatmap, file = answer["heatmap"], answer["file"]
-        yield f"verdict      {answer['authenticity']['verdict']}, family {answer['generator_type']['family']}"
+    elif "inferred" in answer:
+        yield answer["summary"]
+        inferred, file = answer["inferred"], answer["file"]
+        heatmap = inferred["heatmap"]
+        yield f"verdict      {inferred['authenticity']['verdict']}, family {inferred['generator_type']['family']}"
         grid = f"{heatmap['rows']} x {heatmap['columns']} grid"
         yield f"evidence     for {heatmap['class']!r}, hottest {_place(heatmap)} ({grid})"
         kilobytes = len(heatmap["overlay_png"]) * 3 // 4 // 1000
         yield f"overlay      a PNG of {kilobytes} kB, in heatmap.overlay_png as base64"
-        yield f"file         {file['format']}, {file['width']} x {file['height']} pixels, {len(file['exif'])} EXIF tags"
+        yield f"             {heatmap['sentence']}"
+        yield f"file         {file['format']}, {file['width']} x {file['height']} pixels"
+        for finding in answer["declared"]["findings"]:
+            yield f"declared     {finding['source']} ({finding['strength']}): {finding['detail']}"
     else:  # TorchServe's own errors: code, type, message
         yield ", ".join(f"{key}: {value}" for key, value in answer.items())
 

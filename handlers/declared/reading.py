@@ -36,7 +36,7 @@ _READERS: Mapping[str, Callable[[OpenedFile], Reading]] = {
 def read_declarations(
     data: bytes, picture: Picture, *, include_gps: bool = False, trust_anchors: str | None = None
 ) -> dict[str, Any]:
-    """What a file declares: {"findings": [...], "unreadable": [...]}, bounded JSON as declared.schema.json has it.
+    """What a file declares: {"findings": [...], "unreadable": [...]}, bounded JSON as answer.schema.json has it.
 
     data: the file; picture: what handlers.decode.decode made of it.
     include_gps: also where it was taken: GPS, and the names of places in XMP and IPTC.

@@ -67,7 +67,10 @@ def test_answers_do_not_depend_on_the_neighbours(endpoint, photo):
     together = handler.handle([{"body": data} for data in pictures], context(3))
     alone = [handler.handle([{"body": data}], context(1))[0] for data in pictures]
     for one, other in zip(together, alone, strict=True):
-        one, other = one.get("authenticity", one), other.get("authenticity", other)
+        one, other = (
+            one.get("inferred", {}).get("authenticity", one),
+            other.get("inferred", {}).get("authenticity", other),
+        )
         assert one["logits"] == pytest.approx(other["logits"], abs=1e-4)
 
 
@@ -135,8 +138,8 @@ def test_one_trunk_and_two_give_the_same_answer(photo, tmp_path):
     handler.one_trunk = False
     (apart,) = handler.handle(data, context(1))
     for name in ("authenticity", "generator_type"):
-        assert shared[name]["logits"] == pytest.approx(apart[name]["logits"], abs=1e-5)
-    assert shared["heatmap"] == apart["heatmap"]
+        assert shared["inferred"][name]["logits"] == pytest.approx(apart["inferred"][name]["logits"], abs=1e-5)
+    assert shared["inferred"]["heatmap"] == apart["inferred"]["heatmap"]
 
 
 @pytest.mark.parametrize("name", ["authenticity", "generator_type"])
@@ -165,7 +168,7 @@ def test_a_named_class_is_explained_by_its_model(photo, class_name, model):
     handler.initialize(context(1))
     (answer,) = handler.handle([{"image": encoded(photo, "PNG"), "class": class_name}], context(1))
     validate(answer, "explanation")
-    assert (answer["heatmap"]["class"], answer["heatmap"]["model"]) == (class_name, model)
+    assert (answer["inferred"]["heatmap"]["class"], answer["inferred"]["heatmap"]["model"]) == (class_name, model)
 
 
 @pytest.mark.parametrize("option", [{"class": "dog"}, {"method": "guesscam"}])

@@ -23,7 +23,7 @@ def test_same_answer_as_rest(server, client, photo, endpoint):
     _, over_rest = ask(server.addresses.inference, endpoint, data, server.token("inference"))
     assert is_valid(over_grpc, endpoint)
     assert set(over_grpc) == set(over_rest)
-    inner = (answer.get("authenticity", answer) for answer in (over_grpc, over_rest))
+    inner = (answer.get("inferred", {}).get("authenticity", answer) for answer in (over_grpc, over_rest))
     one, other = inner
     assert one["logits"] == pytest.approx(other["logits"], abs=1e-4)
 

@@ -56,10 +56,10 @@ def test_a_real_photograph(server):
     path = photograph()
     status, answer = ask(server.addresses.inference, "explanation", path.read_bytes(), server.token("inference"))
     assert status == 200 and is_valid(answer, "explanation")
-    overlay = Image.open(io.BytesIO(base64.b64decode(answer["heatmap"]["overlay_png"])))
+    overlay = Image.open(io.BytesIO(base64.b64decode(answer["inferred"]["heatmap"]["overlay_png"])))
     with Image.open(path) as original:
         assert overlay.size == (384, round(384 * original.height / original.width))
-    probabilities = answer["generator_type"]["probabilities"]
+    probabilities = answer["inferred"]["generator_type"]["probabilities"]
     assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
 
 

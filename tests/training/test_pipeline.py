@@ -154,8 +154,10 @@ def test_the_new_model_is_served(released, photo, folder):
         server.stop()
     assert status == 200
     for task in CLASSES:
-        assert answer[task]["model"]["version"] == "9.9"
-        assert answer[task]["model"]["weights_sha256"] == read_card(released / f"{task}.json").weights_sha256
+        assert answer["inferred"][task]["model"]["version"] == "9.9"
+        assert (
+            answer["inferred"][task]["model"]["weights_sha256"] == read_card(released / f"{task}.json").weights_sha256
+        )
 
 
 def test_a_wrong_root_is_named(tmp_path):

@@ -8,10 +8,8 @@ import jsonschema
 
 from handlers.declared import bounds
 
-SCHEMA = json.loads(
-    (Path(__file__).parents[3] / "handlers" / "declared" / "declared.schema.json").read_text(encoding="utf-8")
-)
-_VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+SCHEMA = json.loads((Path(__file__).parents[3] / "handlers" / "answer.schema.json").read_text(encoding="utf-8"))
+_VALIDATOR = jsonschema.Draft202012Validator({"$ref": "#/$defs/declared", "$defs": SCHEMA["$defs"]})
 
 
 def check(declared: dict[str, Any]) -> None:
