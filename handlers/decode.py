@@ -71,7 +71,9 @@ def decode(data: bytes) -> Picture:
 def _decode(data: bytes) -> Picture:
     with Image.open(io.BytesIO(data), formats=limits.FORMATS) as opened:
         _check_size(*opened.size)
-        picture_format, mode = opened.format, opened.mode
+        # MPO is a JPEG with further pictures behind the first, as many cameras write for previews.
+        picture_format = "JPEG" if opened.format == "MPO" else opened.format
+        mode = opened.mode
         exif = opened.getexif()
         opened.load()
         upright = _turn_upright(opened, exif)

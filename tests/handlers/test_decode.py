@@ -101,6 +101,11 @@ def test_first_frame_of_several(image_format):
     assert red > 200 > 60 > green
 
 
+def test_a_camera_jpeg_with_further_pictures_is_a_jpeg(photo):
+    decoded = decode(encoded(photo, "MPO", save_all=True, append_images=[photo.resize((64, 48))]))
+    assert decoded.format == "JPEG" and decoded.image.size == photo.size
+
+
 def test_heic():
     decoded = decode(HEIC.read_bytes())
     assert decoded.format == "HEIF"
