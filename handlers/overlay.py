@@ -9,7 +9,7 @@ from PIL import Image
 
 from handlers.preprocessing import View, central_view
 
-OVERLAY_SIDE = 384  # pixels of the longer side: enough to see the regions, small enough to send every time
+OVERLAY_SIDE = 256  # pixels of the longer side: enough to see the regions, cheap enough to send every time
 _HEAT_SHARE = 0.45  # how much of the colour an overlay's hottest pixel takes from the heat map
 
 
@@ -36,7 +36,7 @@ def thumbnail(image: Image.Image) -> Image.Image:
     if scale >= 1:
         return image
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
 
 
 def overlay_png(heat: np.ndarray, frame: Frame) -> str:
@@ -49,8 +49,8 @@ def overlay_png(heat: np.ndarray, frame: Frame) -> str:
     seen = canvas[top:bottom, left:right]
     smooth = cv2.resize(heat, (seen.shape[1], seen.shape[0]), interpolation=cv2.INTER_CUBIC).clip(0, 1)
     colours = cv2.applyColorMap((smooth * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
-    share = (_HEAT_SHARE * smooth)[:, :, None]
-    canvas[top:bottom, left:right] = (seen * (1 - share) + colours * share).astype(np.uint8)
+    share = np.float32(_HEAT_SHARE) * smooth
+    canvas[top:bottom, left:right] = cv2.blendLinear(np.ascontiguousarray(seen), colours, 1 - share, share)
     # Level 1 takes a third of the time of OpenCV's default for a tenth more bytes.
     encoded, png = cv2.imencode(".png", canvas, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not encoded:

@@ -81,14 +81,14 @@ def spot(row: int, column: int) -> np.ndarray:
 
 
 def test_heat_lands_where_the_view_was():
-    image = Image.new("RGB", (300, 150), (90, 90, 90))
-    view = View(75, 0, 225, 150)
+    image = Image.new("RGB", (240, 120), (90, 90, 90))
+    view = View(60, 0, 180, 120)
     data = overlay_png(spot(2, 4), Frame(image, view, image.size))  # the right edge of the view, half way down
     png = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))), float)
     changed = np.abs(png - 90).sum(2)
-    assert changed[:, :74].max() == 0 and changed[:, 226:].max() == 0
+    assert changed[:, :59].max() == 0 and changed[:, 181:].max() == 0
     row, column = np.unravel_index(changed.argmax(), changed.shape)
-    assert 195 <= column < 225 and 52 <= row < 98
+    assert 156 <= column < 180 and 42 <= row < 78
 
 
 def test_regions_are_boxes_of_the_picture():

@@ -58,7 +58,7 @@ def test_a_real_photograph(server):
     assert status == 200 and is_valid(answer, "explanation")
     overlay = Image.open(io.BytesIO(base64.b64decode(answer["inferred"]["heatmap"]["overlay_png"])))
     with Image.open(path) as original:
-        assert overlay.size == (384, round(384 * original.height / original.width))
+        assert overlay.size == (256, round(256 * original.height / original.width))
     probabilities = answer["inferred"]["generator_type"]["probabilities"]
     assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
 
