@@ -33,12 +33,17 @@ def pixels_to_tensor(pixels: np.ndarray, preprocessing: Preprocessing) -> torch.
     return (torch.from_numpy(pixels).permute(2, 0, 1).float() / 255 - mean) / std
 
 
-def picture_to_tensor(image: Image.Image, preprocessing: Preprocessing) -> torch.Tensor:
-    """An RGB picture of any size to (3, size, size) float32."""
+def picture_to_pixels(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
+    """The view of an RGB picture of any size, as (size, size, 3) uint8."""
     view = central_view(*image.size)
     resized = image.resize(
         (preprocessing.size, preprocessing.size),
         resample=Image.Resampling[preprocessing.interpolation.upper()],
         box=(view.left, view.top, view.right, view.bottom),
     )
-    return pixels_to_tensor(np.array(resized), preprocessing)
+    return np.array(resized)
+
+
+def picture_to_tensor(image: Image.Image, preprocessing: Preprocessing) -> torch.Tensor:
+    """An RGB picture of any size to (3, size, size) float32."""
+    return pixels_to_tensor(picture_to_pixels(image, preprocessing), preprocessing)

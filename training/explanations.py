@@ -19,7 +19,7 @@ from tqdm import tqdm
 from handlers.classifier import Classifier
 from handlers.decode import decode
 from handlers.heatmap import METHODS, heat
-from handlers.preprocessing import pixels_to_tensor
+from handlers.preprocessing import picture_to_pixels, pixels_to_tensor
 from training.data import SPLITS, Record, labelled, read_artifact, split
 from training.evaluate import conditions
 from training.files import replace_json
@@ -38,20 +38,16 @@ def control(name: str, shape: tuple[int, int], draw: np.random.Generator) -> np.
     return np.exp(-(rows**2 + columns**2)).astype(np.float32)
 
 
-def square(record: Record, size: int) -> np.ndarray:
-    """The central square of a picture at the network's size, (size, size, 3) uint8."""
-    image = decode(record.path.read_bytes()).image
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side)))
-
-
 class Model:
     """A classifier on squares of pixels: probabilities of a class, and maps."""
 
     def __init__(self, classifier: Classifier) -> None:
         self.classifier = classifier
         self.size = classifier.card.preprocessing.size
+
+    def square(self, record: Record) -> np.ndarray:
+        """What the network sees of a picture, before it is normalised: (size, size, 3) uint8."""
+        return picture_to_pixels(decode(record.path.read_bytes()).image, self.classifier.card.preprocessing)
 
     def features(self, squares: list[np.ndarray]) -> torch.Tensor:
         """(N, channels, rows, columns)."""
@@ -112,7 +108,7 @@ def score(classifier: Classifier, items: list[tuple[Record, int]], count: int, s
     chosen = draw.sample(items, min(count, len(items)))
     areas: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for record, _ in tqdm(chosen, desc="deletion, insertion"):
-        pixels = square(record, model.size)
+        pixels = model.square(record)
         features = model.features([pixels])
         class_index = int(model.probabilities(features)[0].argmax())
         for name in names:
@@ -126,9 +122,7 @@ def score(classifier: Classifier, items: list[tuple[Record, int]], count: int, s
         "real": (*by_label[::-1], 0),
     }.items():
         for _ in tqdm(range(count), desc=f"pointing at what is {kind}"):
-            made, box = composite(
-                square(draw.choice(bases), model.size), square(draw.choice(patches), model.size), draw
-            )
+            made, box = composite(model.square(draw.choice(bases)), model.square(draw.choice(patches)), draw)
             features = model.features([made])
             for name in names:
                 hits[kind][name].append(points_into(model.map(name, features[0], class_index, noise), box, model.size))
