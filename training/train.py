@@ -95,8 +95,7 @@ if args.leave_out:
     records = [record for record in records if not FOLDS[args.leave_out].is_left_out(record)]
 parts = split(records, args.seed)
 tasks = tuple(CLASSES) if args.task == "both" else (args.task,)
-weighted = labelled(parts["train"], tasks[0])
-weights = balanced_weights(weighted)
+weights = balanced_weights(labelled(parts["train"], tasks[0]))
 train_items, validation_items = (
     [(record, tuple(label_of(record, task) for task in tasks)) for record, _ in labelled(part, tasks[0])]
     for part in (parts["train"], parts["validation"])
@@ -128,7 +127,8 @@ for column, task in enumerate(tasks):
     for (_, labels), weight in zip(train_items, weights, strict=True):
         if labels[column] != NO_LABEL:
             drawn[labels[column]] += weight
-    class_weights[task] = (drawn.mean() / drawn.clamp(min=1e-9)).float().to(device)
+    present = drawn > 0  # a class without pictures, in a small data set, must not weigh in through label smoothing
+    class_weights[task] = torch.where(present, drawn[present].mean() / drawn, 0.0).float().to(device)
 
 network = build_network(args.init, outputs).to(device, memory_format=torch.channels_last)
 model = DistributedDataParallel(network) if distributed else network
