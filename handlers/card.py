@@ -14,11 +14,13 @@ class Preprocessing:
     """How a picture becomes the network's input.
 
     size: side of the square input, in pixels.
+    crop: share of a picture's shorter side that the central square takes.
     interpolation: a name of PIL.Image.Resampling, in lower case.
     mean, std: per channel (R, G, B), on pixel values scaled to 0..1.
     """
 
     size: int
+    crop: float
     interpolation: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]

@@ -36,9 +36,10 @@ class Classifier:
         return picture_to_tensor(image, self.card.preprocessing)
 
     @torch.inference_mode()
-    def features(self, tensors: list[torch.Tensor]) -> torch.Tensor:
-        """(N, 512, size / 32, size / 32): what the last convolutions see, before pooling."""
-        return self.trunk(torch.stack(tensors).to(self.device))
+    def features(self, tensors: list[torch.Tensor] | torch.Tensor) -> torch.Tensor:
+        """(N, channels, size / 32, size / 32): what the last convolutions see, before pooling."""
+        batch = tensors if isinstance(tensors, torch.Tensor) else torch.stack(tensors)
+        return self.trunk(batch.to(self.device))
 
     @torch.inference_mode()
     def logits(self, features: torch.Tensor) -> torch.Tensor:

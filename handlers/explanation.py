@@ -65,7 +65,7 @@ class Explanation(BatchHandler):
         seen_by = ["authenticity"] if self.one_trunk else list(self.classifiers)
         return self.Prepared(
             tensors={name: self.classifiers[name].prepare(picture.image) for name in seen_by},
-            frame=frame_of(picture.image),
+            frame=frame_of(picture.image, self.classifiers["authenticity"].card.preprocessing.crop),
             facts=file_facts(picture),
             declared=read_declarations(
                 request.picture,

@@ -1,4 +1,4 @@
-"""The classifiers' network: ResNet18 with one linear head, and its weights as safetensors."""
+"""The classifiers' networks by name, each a trunk, a mean over the picture and one linear head, and their weights."""
 
 import hashlib
 from pathlib import Path
@@ -7,12 +7,16 @@ import torch
 from safetensors.torch import load_file
 
 from handlers.card import Card
+from handlers.efficientnet_lite import EfficientNetLite0
 from handlers.vision import torchvision
 
 
 def resnet18(num_classes: int) -> torch.nn.Module:
     """An untrained ResNet18 (He et al. 2015, arXiv 1512.03385): (N, 3, H, W) in, (N, num_classes) logits out."""
     return torchvision.models.resnet18(weights=None, num_classes=num_classes)
+
+
+ARCHITECTURES = {"resnet18": resnet18, "efficientnet_lite0": EfficientNetLite0}
 
 
 def file_sha256(path: Path) -> str:
@@ -26,15 +30,15 @@ def load_network(weights: Path, card: Card) -> torch.nn.Module:
 
     Raises ValueError where the file is not the one that the card describes, or the architecture is unknown.
     """
-    if card.architecture != "resnet18":
-        raise ValueError(f"unknown architecture {card.architecture!r}; this code runs resnet18")
+    if card.architecture not in ARCHITECTURES:
+        raise ValueError(f"unknown architecture {card.architecture!r}; this code runs {', '.join(ARCHITECTURES)}")
     digest = file_sha256(weights)
     if digest != card.weights_sha256:
         raise ValueError(f"{weights.name} has SHA-256 {digest}, its card says {card.weights_sha256}")
-    network = resnet18(len(card.classes))
+    network = ARCHITECTURES[card.architecture](len(card.classes))
     tensors = {name: tensor.float() for name, tensor in load_file(weights).items()}
     missing, unexpected = network.load_state_dict(tensors, strict=False)
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]  # counts, unused in evaluation
     if missing or unexpected:
-        raise ValueError(f"{weights.name} does not fit resnet18: missing {missing}, unexpected {unexpected}")
+        raise ValueError(f"{weights.name} does not fit {card.architecture}: missing {missing}, unexpected {unexpected}")
     return network.eval()

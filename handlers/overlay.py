@@ -25,9 +25,9 @@ class Frame:
     full_size: tuple[int, int]
 
 
-def frame_of(image: Image.Image) -> Frame:
-    """The frame of an RGB picture."""
-    return Frame(thumbnail(image), central_view(*image.size), image.size)
+def frame_of(image: Image.Image, crop: float) -> Frame:
+    """The frame of an RGB picture whose network sees the central square of `crop` times the shorter side."""
+    return Frame(thumbnail(image), central_view(*image.size, crop), image.size)
 
 
 def thumbnail(image: Image.Image) -> Image.Image:

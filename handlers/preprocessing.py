@@ -19,9 +19,9 @@ class View:
     bottom: int
 
 
-def central_view(width: int, height: int) -> View:
-    """The largest centred square. Cropping before resizing keeps very long pictures from growing in memory."""
-    side = min(width, height)
+def central_view(width: int, height: int, crop: float) -> View:
+    """The centred square of `crop` times the shorter side. Cropped before resizing, long pictures do not grow."""
+    side = max(1, round(min(width, height) * crop))
     left, top = (width - side) // 2, (height - side) // 2
     return View(left, top, left + side, top + side)
 
@@ -35,7 +35,7 @@ def pixels_to_tensor(pixels: np.ndarray, preprocessing: Preprocessing) -> torch.
 
 def picture_to_pixels(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
     """The view of an RGB picture of any size, as (size, size, 3) uint8."""
-    view = central_view(*image.size)
+    view = central_view(*image.size, preprocessing.crop)
     resized = image.resize(
         (preprocessing.size, preprocessing.size),
         resample=Image.Resampling[preprocessing.interpolation.upper()],

@@ -36,7 +36,7 @@ class SingleModelHandler(BatchHandler):
         if request.explain:
             class_name = request.choice("class", ("decided", *self.classifier.card.classes), "decided")
             explained = Explained(
-                frame=frame_of(picture.image),
+                frame=frame_of(picture.image, self.classifier.card.preprocessing.crop),
                 class_name=None if class_name == "decided" else class_name,
                 method=request.choice("method", METHODS, "gradcam"),
             )

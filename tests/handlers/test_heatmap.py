@@ -67,7 +67,7 @@ def test_overlay_is_bounded_and_keeps_its_shape(size):
     image = Image.new("RGB", size, "grey")
     drawn = np.zeros((5, 5), np.float32)
     drawn[0, 0] = 1
-    frame = frame_of(image)
+    frame = frame_of(image, 1.0)
     png = Image.open(io.BytesIO(base64.b64decode(overlay_png(drawn, frame))))
     assert png.format == "PNG" and png.size == frame.thumbnail.size
     assert max(png.size) <= OVERLAY_SIDE

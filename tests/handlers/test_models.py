@@ -13,7 +13,7 @@ from archive_scripts.build import RELEASED
 from handlers.card import Preprocessing, Thresholds, read_card
 from handlers.classifier import Classifier
 from handlers.network import file_sha256, load_network
-from handlers.preprocessing import central_view, picture_to_tensor
+from handlers.preprocessing import central_view, picture_to_pixels, picture_to_tensor
 from handlers.verdicts import verdict
 
 CARD = json.loads((RELEASED / "authenticity.json").read_text())
@@ -100,10 +100,25 @@ def test_verdict(probability, expected):
 
 
 @pytest.mark.parametrize(
-    ("size", "view"), [((200, 200), (0, 0, 200, 200)), ((300, 200), (50, 0, 250, 200)), ((33, 64), (0, 15, 33, 48))]
+    ("size", "crop", "view"),
+    [
+        ((200, 200), 1.0, (0, 0, 200, 200)),
+        ((300, 200), 1.0, (50, 0, 250, 200)),
+        ((33, 64), 1.0, (0, 15, 33, 48)),
+        ((200, 200), 0.96, (4, 4, 196, 196)),
+        ((300, 200), 0.5, (100, 50, 200, 150)),
+        ((1, 900), 0.4, (0, 449, 1, 450)),
+    ],
 )
-def test_central_view(size, view):
-    assert tuple(vars(central_view(*size)).values()) == view
+def test_central_view(size, crop, view):
+    assert tuple(vars(central_view(*size, crop)).values()) == view
+
+
+def test_a_picture_of_the_training_datas_size_is_not_resampled():
+    """The released models see 192 of 200 pixels as they are: resampling would blur the traces that they look for."""
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    preprocessing = Preprocessing(192, 0.96, "bicubic", (0.5,) * 3, (0.5,) * 3)
+    assert (picture_to_pixels(Image.fromarray(pixels), preprocessing) == pixels[4:196, 4:196]).all()
 
 
 # Means, standard deviations and the central pixel, per channel.
@@ -114,7 +129,7 @@ def test_preprocessing_is_golden():
     """A change of a pixel's way into the network changes every released model's meaning: it must be deliberate."""
     y, x = np.mgrid[0:180, 0:240]
     pixels = np.stack([x % 256, (y * 3) % 256, (x * y) % 256], axis=-1).astype(np.uint8)
-    preprocessing = Preprocessing(160, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    preprocessing = Preprocessing(160, 1.0, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     tensor = picture_to_tensor(Image.fromarray(pixels), preprocessing)
     assert tensor.shape == (3, 160, 160) and tensor.dtype == torch.float32
     measured = [*tensor.mean((1, 2)).tolist(), *tensor.std((1, 2)).tolist(), *tensor[:, 80, 80].tolist()]
