@@ -19,6 +19,7 @@ from pathlib import Path
 import yaml
 
 from handlers.card import read_card
+from handlers.declared import allowed_origins
 from handlers.explanation import TRUST_ANCHORS
 from handlers.network import file_sha256
 
@@ -51,7 +52,8 @@ def build(
 ) -> Path:
     """Builds `<model_store>/<endpoint>.mar` from the released weights and returns its path.
 
-    settings: TorchServe settings that replace those of archive_scripts/<endpoint>.yaml, such as deviceIds.
+    settings: TorchServe settings that replace those of archive_scripts/<endpoint>.yaml, such as deviceIds;
+        those of "handler" one by one.
     trust_anchors: certificates, PEM, of the authorities whose signers of Content Credentials count as trusted.
     Raises BuildError where weights, card or a setting is missing or they do not belong together.
     """
@@ -94,7 +96,7 @@ def build(
 
 def _settings(endpoint: str, replaced: dict[str, object]) -> dict[str, object]:
     settings = yaml.safe_load((ROOT / "archive_scripts" / f"{endpoint}.yaml").read_text())
-    return settings | replaced
+    return settings | replaced | {"handler": settings["handler"] | replaced.get("handler", {})}
 
 
 def _run_archiver(endpoint: str, version: str, content: Path, config: Path, staging: Path) -> None:
@@ -146,6 +148,9 @@ def main() -> None:
                         help="workers that start with the server")  # fmt: skip
     parser.add_argument("--trust-anchors", type=Path, metavar="PEM",
                         help="authorities whose signers of Content Credentials count as trusted")  # fmt: skip
+    parser.add_argument("--manifest-hosts", nargs="+", action="extend", default=[], metavar="HOST[:PORT]",
+                        help="hosts from which Content Credentials kept elsewhere are fetched, by https; "
+                             "http://HOST[:PORT] without encryption")  # fmt: skip
     arguments = parser.parse_args()
     if arguments.trust_anchors and not arguments.trust_anchors.is_file():
         parser.error(f"{arguments.trust_anchors} is not a file")
@@ -157,6 +162,12 @@ def main() -> None:
             replaced[endpoint] |= {"minWorkers": int(count), "maxWorkers": max(4, int(count))}
     except ValueError as error:
         parser.error(f"numbers expected: {error}")
+    try:
+        allowed_origins(arguments.manifest_hosts)
+    except ValueError as error:
+        parser.error(str(error))
+    if arguments.manifest_hosts:
+        replaced["explanation"]["handler"] = {"manifest_hosts": arguments.manifest_hosts}
     for endpoint in ENDPOINTS:
         try:
             archive = build(

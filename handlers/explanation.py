@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from handlers.base import BatchHandler
-from handlers.declared import read_declarations, summarise
+from handlers.declared import allowed_origins, read_declarations, summarise
 from handlers.decode import Picture
 from handlers.evidence import heatmap_answer
 from handlers.file_facts import file_facts
@@ -51,6 +51,8 @@ class Explanation(BatchHandler):
         super().initialize(context)
         anchors = Path(context.system_properties["model_dir"]) / TRUST_ANCHORS
         self.trust_anchors = anchors.read_text() if anchors.exists() else None
+        settings = (context.model_yaml_config or {}).get("handler", {})
+        self.manifest_hosts = allowed_origins(settings.get("manifest_hosts") or ())
         authenticity, generator_type = self.classifiers.values()
         # Trained as two heads on one trunk, the models need it run only once.
         self.one_trunk = authenticity.sees_the_same_as(generator_type)
@@ -67,14 +69,16 @@ class Explanation(BatchHandler):
             tensors={name: self.classifiers[name].prepare(picture.image) for name in seen_by},
             frame=frame_of(picture.image, self.classifiers["authenticity"].card.preprocessing.crop),
             facts=file_facts(picture),
+            class_name=request.choice("class", (DECIDED, *self.model_of_class), DECIDED),
+            method=request.choice("method", METHODS, "gradcam"),
+            # After the options: a request that is refused makes no host be asked.
             declared=read_declarations(
                 request.picture,
                 picture,
                 include_gps=request.choice("place", ("hidden", "shown"), "hidden") == "shown",
                 trust_anchors=self.trust_anchors,
+                manifest_hosts=self.manifest_hosts,
             ),
-            class_name=request.choice("class", (DECIDED, *self.model_of_class), DECIDED),
-            method=request.choice("method", METHODS, "gradcam"),
         )
 
     def infer(self, prepared: list[Prepared]) -> list[Output]:

@@ -40,7 +40,7 @@ def main() -> None:
         picture = decode(data)
         file = OpenedFile.open(data, picture, include_place=False)
         decoding = cpu_milliseconds(lambda data=data: decode(data))
-        credentials = cpu_milliseconds(lambda file=file: read_content_credentials(file, None, None))
+        credentials = cpu_milliseconds(lambda file=file: read_content_credentials(file, None, None, ()))
         with patch("handlers.declared.reading.read_content_credentials", lambda *_: NOTHING):
             others = cpu_milliseconds(lambda data=data, picture=picture: read_declarations(data, picture))
         rows.append((decoding, others, credentials))

@@ -1,22 +1,25 @@
 """C2PA Content Credentials: who signed what about this picture, and whether it still holds.
 
-Dearer than all other readers together, hence by itself, and called only where a file carries a manifest store.
+Dearer than all other readers together, hence by itself; the library is called only where there is a manifest store.
 """
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import c2pa
 
-from handlers.declared.bounds import MAX_ITEMS, MAX_MANIFEST_BOXES, MAX_MANIFEST_BYTES, check_size
+from handlers.declared.bounds import MAX_ITEMS, MAX_MANIFEST_BOXES, MAX_MANIFEST_BYTES, TooLarge, check_size
 from handlers.declared.finding import NOTHING, Finding, Reading, Says, Strength
+from handlers.declared.manifest_fetch import NotFetched, fetch_manifest
+from handlers.declared.manifest_hosts import Origin, split_url
 from handlers.declared.opened_file import OpenedFile
 from handlers.declared.vocabulary import source_type_name, source_type_says, weightiest
 
-# Pillow's formats -> the names that c2pa knows. It has none for BMP, which can carry no manifest.
+# Pillow's formats -> the names that c2pa knows. It has none for BMP, which can carry neither a manifest nor XMP.
 _MEDIA_TYPES = {
     "JPEG": "image/jpeg",
     "MPO": "image/jpeg",
@@ -42,32 +45,48 @@ _CAMERA_DATA = ("stds.exif", "c2pa.metadata", "cawg.metadata")
 _MAX_ANCESTORS = 32
 
 
-def read_content_credentials(file: OpenedFile, provenance: str | None, trust_anchors: str | None) -> Reading:
-    """One finding where the file carries Content Credentials or says where they are kept. Never opens a connection.
+def read_content_credentials(
+    file: OpenedFile, provenance: str | None, trust_anchors: str | None, manifest_hosts: Collection[Origin]
+) -> Reading:
+    """One finding where the file carries Content Credentials or says where they are kept.
 
     provenance: where the file's XMP says that its manifest is kept.
     trust_anchors: certificates, PEM, of the authorities whose signers are trusted; without any, no signer is.
-    Raises TooLarge on a manifest store over the bound, C2paError on one that cannot be read.
+    manifest_hosts: where a manifest that the file does not hold may be fetched from. No other connection is opened.
+    Raises TooLarge on a manifest store in the file that is over the bound, C2paError on one that cannot be read.
     """
-    manifest_store = file.manifest_store()
-    media_type = _MEDIA_TYPES.get(file.header.format or "")
-    if not manifest_store or not media_type:
-        return _not_here(provenance) if provenance else NOTHING
-    check_size(len(manifest_store), MAX_MANIFEST_BYTES)
+    if manifest_store := file.manifest_store():
+        check_size(len(manifest_store), MAX_MANIFEST_BYTES)
+        try:
+            return Reading((_checked(file, manifest_store, trust_anchors, is_embedded=True),))
+        except c2pa.C2paError.ManifestNotFound:  # JUMBF of another kind, such as JPEG 360
+            pass
+    if not provenance:
+        return NOTHING
+    if provenance.lower().startswith(("http://", "https://")):
+        return Reading((_kept_at(provenance, file, trust_anchors, manifest_hosts),))
+    # A place inside the file, "self#jumbf=...", that is empty.
+    detail = "The file says that it carried Content Credentials; they have been removed."
+    return Reading((Finding("c2pa", "nothing", detail, {"state": "removed", "provenance": provenance}),))
+
+
+def _checked(file: OpenedFile, manifest_store: bytes, trust_anchors: str | None, *, is_embedded: bool) -> Finding:
+    """What a manifest store says of the file, and whether it holds."""
     # Of the store as put together, in which no box is split over blocks, and of the file, should the library find more.
     boxes = max(manifest_store.count(b"jumb"), file.data.count(b"jumb"))
     check_size(boxes, MAX_MANIFEST_BOXES, "boxes")
-    try:
-        with c2pa.Reader(media_type, io.BytesIO(file.data), context=_context(trust_anchors)) as reader:
-            store = json.loads(reader.json())
-    except c2pa.C2paError.ManifestNotFound:  # JUMBF of another kind, such as JPEG 360
-        return _not_here(provenance) if provenance else NOTHING
-    return Reading((_finding(store, len(manifest_store)),))
+    with c2pa.Reader(
+        _MEDIA_TYPES[file.header.format],
+        io.BytesIO(file.data),
+        manifest_data=None if is_embedded else manifest_store,
+        context=_context(trust_anchors),
+    ) as reader:
+        return _finding(json.loads(reader.json()), len(manifest_store))
 
 
 @lru_cache(maxsize=2)
 def _context(trust_anchors: str | None) -> c2pa.Context:
-    """The library's settings. It would fetch manifests by default; here nothing in a file makes it connect."""
+    """The library's settings. It would fetch manifests by default, unbounded; here nothing makes it connect."""
     trust = {"trust_config": "\n".join(_PURPOSES)}
     if trust_anchors:
         trust["trust_anchors"] = trust_anchors
@@ -83,15 +102,24 @@ def _context(trust_anchors: str | None) -> c2pa.Context:
     )
 
 
-def _not_here(provenance: str) -> Reading:
-    """What the XMP says of a manifest that the file does not hold."""
-    if provenance.lower().startswith(("http://", "https://")):
-        detail = f"The file says that its Content Credentials are kept at {provenance}; they were not fetched."
-        values = {"state": "remote", "remote_url": provenance}
-    else:  # a place inside the file, "self#jumbf=..."
-        detail = "The file says that it carried Content Credentials; they have been removed."
-        values = {"state": "removed", "provenance": provenance}
-    return Reading((Finding("c2pa", "nothing", detail, values),))
+def _kept_at(url: str, file: OpenedFile, trust_anchors: str | None, manifest_hosts: Collection[Origin]) -> Finding:
+    """What the manifest at a URL says, or why it does not come into it. It counts no more than one in the file."""
+    try:
+        manifest_store = fetch_manifest(url, manifest_hosts)
+        finding = _checked(file, manifest_store, trust_anchors, is_embedded=False)
+    except NotFetched as error:
+        fetch, problem = error.reason, f"they were not fetched: {error}"
+    except TooLarge as error:
+        fetch, problem = "too_large", f"what was fetched from there was not read: {error}"
+    except c2pa.C2paError:
+        fetch, problem = "unreadable", "what was fetched from there cannot be read"
+    else:
+        origin, _ = split_url(url)
+        where = {"fetch": "done", "fetched_from": str(origin), "remote_url": url}
+        detail = f"{finding.detail} The credentials were fetched from {origin}."
+        return replace(finding, detail=detail, values={**finding.values, **where})
+    detail = f"The file says that its Content Credentials are kept at {url}; {problem}."
+    return Finding("c2pa", "nothing", detail, {"state": "remote", "remote_url": url, "fetch": fetch})
 
 
 def _finding(store: Mapping[str, Any], size: int) -> Finding:

@@ -1,7 +1,7 @@
 """Puts together what every source in a file declares, each kept from harming the others, and bounds the whole."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from handlers.declared.bounds import MAX_FINDINGS, Answer
@@ -12,6 +12,7 @@ from handlers.declared.finding import NOTHING, Finding, Reading
 from handlers.declared.generation import read_generation_parameters
 from handlers.declared.icc import read_icc
 from handlers.declared.iptc import read_iptc
+from handlers.declared.manifest_hosts import Origin
 from handlers.declared.opened_file import OpenedFile
 from handlers.declared.quantisation import read_quantisation
 from handlers.declared.texts import read_comments, read_png_text
@@ -34,22 +35,32 @@ _READERS: Mapping[str, Callable[[OpenedFile], Reading]] = {
 
 
 def read_declarations(
-    data: bytes, picture: Picture, *, include_gps: bool = False, trust_anchors: str | None = None
+    data: bytes,
+    picture: Picture,
+    *,
+    include_gps: bool = False,
+    trust_anchors: str | None = None,
+    manifest_hosts: Collection[Origin] = (),
 ) -> dict[str, Any]:
     """What a file declares: {"findings": [...], "unreadable": [...]}, bounded JSON as answer.schema.json has it.
 
     data: the file; picture: what handlers.decode.decode made of it.
     include_gps: also where it was taken: GPS, and the names of places in XMP and IPTC.
     trust_anchors: certificates, PEM, of the authorities that vouch for signers of Content Credentials.
+    manifest_hosts: where Content Credentials that the file does not hold may be fetched from.
 
     Raises nothing on any file that decodes: a source that cannot be read is named under "unreadable", with the reason.
-    Opens no connection.
+    Opens no connection but to manifest_hosts, and that one within MAX_FETCH_SECONDS.
     """
-    return _answer(*_read(data, picture, include_gps, trust_anchors))
+    return _answer(*_read(data, picture, include_gps, trust_anchors, manifest_hosts))
 
 
 def _read(
-    data: bytes, picture: Picture, include_place: bool, trust_anchors: str | None
+    data: bytes,
+    picture: Picture,
+    include_place: bool,
+    trust_anchors: str | None,
+    manifest_hosts: Collection[Origin],
 ) -> tuple[list[Finding], dict[str, Exception]]:
     findings: list[Finding] = []
     faults: dict[str, Exception] = {}
@@ -72,7 +83,9 @@ def _read(
             findings += reading.findings
             texts |= reading.texts
         provenance = texts.get("xmp:dcterms:provenance")
-        first = attempt("c2pa", lambda: read_content_credentials(file, provenance, trust_anchors)).findings
+        first = attempt(
+            "c2pa", lambda: read_content_credentials(file, provenance, trust_anchors, manifest_hosts)
+        ).findings
         first += attempt("generation_parameters", lambda: read_generation_parameters(texts)).findings
     return [*first, *findings], faults
 

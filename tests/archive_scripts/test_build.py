@@ -5,11 +5,17 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 import yaml
 
 from archive_scripts.build import ENDPOINTS, RELEASED, ROOT, BuildError, build
+
+
+def settings_of(archive: Path) -> dict:
+    with zipfile.ZipFile(archive) as opened:
+        return yaml.safe_load(opened.read("model-config.yaml"))
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
@@ -66,10 +72,13 @@ print("answered", service.context.model_name)
 
 
 def test_settings_can_be_replaced(tmp_path):
-    archive = build("authenticity", RELEASED, tmp_path, {"deviceIds": [1, 0], "minWorkers": 2})
-    with zipfile.ZipFile(archive) as opened:
-        config = yaml.safe_load(opened.read("model-config.yaml"))
+    config = settings_of(build("authenticity", RELEASED, tmp_path, {"deviceIds": [1, 0], "minWorkers": 2}))
     assert config["deviceIds"] == [1, 0] and config["minWorkers"] == 2
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_by_default_no_host_is_allowed(endpoint, archives):
+    assert not settings_of(archives / f"{endpoint}.mar")["handler"].get("manifest_hosts")
 
 
 def test_missing_weights_are_named(tmp_path):
@@ -87,8 +96,17 @@ def test_weights_of_another_card_are_refused(tmp_path):
 
 def test_command_line(tmp_path):
     command = [sys.executable, "-m", "archive_scripts.build", "--model-store", str(tmp_path)]
-    done = subprocess.run([*command, "--devices", "authenticity=0,1"], cwd=ROOT, capture_output=True, text=True)
+    hosts = ["manifests.example.com", "http://10.0.0.1:8080"]
+    done = subprocess.run(
+        [*command, "--devices", "authenticity=0,1", "--manifest-hosts", *hosts],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("*.mar"))) == 3 and "Next:" in done.stdout
+    assert settings_of(tmp_path / "authenticity.mar")["deviceIds"] == [0, 1]
+    assert settings_of(tmp_path / "explanation.mar")["handler"] == {"manifest_hosts": hosts, "threads": 1}
+    assert "manifest_hosts" not in settings_of(tmp_path / "authenticity.mar")["handler"]
     wrong = subprocess.run([*command, "--devices", "nothing=0"], cwd=ROOT, capture_output=True, text=True)
     assert wrong.returncode == 2 and "ENDPOINT=VALUE" in wrong.stderr
+    wrong = subprocess.run([*command, "--manifest-hosts", "*.example.com"], cwd=ROOT, capture_output=True, text=True)
+    assert wrong.returncode == 2 and "'*.example.com' is not HOST" in wrong.stderr

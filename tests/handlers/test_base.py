@@ -15,6 +15,8 @@ from handlers.authenticity import Authenticity
 from handlers.explanation import Explanation
 from handlers.generator_type import GeneratorType
 from handlers.network import file_sha256
+from tests.handlers.declared.files import finding, signed
+from tests.handlers.declared.manifest_host import ManifestHost
 from tests.procedural import encoded
 
 HANDLERS = dict(zip(ENDPOINTS, (Authenticity, GeneratorType, Explanation), strict=True))
@@ -181,3 +183,56 @@ def test_unknown_options_are_that_items_400(photo, option):
     assert [status(batch, index) for index in range(2)] == [400, 200]
     assert answers[0]["error"]["code"] == "invalid_option" and answers[0]["error"]["allowed"]
     validate(answers[0], "error")
+
+
+@pytest.fixture
+def manifest_host():
+    host = ManifestHost()
+    yield host
+    host.close()
+
+
+def explanation_allowing(*hosts: str) -> Explanation:
+    made = context(1)
+    made.model_yaml_config["handler"]["manifest_hosts"] = list(hosts)
+    handler = Explanation()
+    handler.initialize(made)
+    return handler
+
+
+def test_manifests_are_fetched_from_the_hosts_of_the_settings(manifest_host):
+    data = [{"body": manifest_host.keep()}]
+    (answer,) = explanation_allowing().handle(data, context(1))
+    assert finding(answer["declared"], "c2pa")["values"]["fetch"] == "not_allowed"
+    assert manifest_host.connections == 0
+    (answer,) = explanation_allowing(manifest_host.origin).handle(data, context(1))
+    validate(answer, "explanation")
+    assert finding(answer["declared"], "c2pa")["values"]["fetch"] == "done"
+    assert finding(answer["declared"], "c2pa")["says"] == "camera"
+
+
+def test_a_fetch_that_fails_fails_no_request(manifest_host, monkeypatch):
+    monkeypatch.setattr("handlers.declared.manifest_fetch.MAX_FETCH_SECONDS", 0.3)
+    urls = [f"{manifest_host.origin}/{kind}" for kind in ("dripping-header", "missing")]
+    data = [{"body": body} for body in (signed(None, remote_url=urls[0]), signed(None, remote_url=urls[1]))]
+    data.append({"body": manifest_host.keep()})
+    batch = context(3)
+    answers = explanation_allowing(manifest_host.origin).handle(data, batch)
+    assert [status(batch, index) for index in range(3)] == [200] * 3
+    found = [finding(answer["declared"], "c2pa")["values"]["fetch"] for answer in answers]
+    assert found == ["timeout", "status", "done"]
+
+
+def test_a_refused_request_makes_no_host_be_asked(manifest_host):
+    batch = context(1)
+    data = [{"image": manifest_host.keep(), "method": "guesscam"}]
+    explanation_allowing(manifest_host.origin).handle(data, batch)
+    assert status(batch, 0) == 400 and manifest_host.connections == 0
+
+
+@pytest.mark.parametrize("hosts", [["example.com/manifests"], "example.com"])
+def test_a_worker_does_not_start_with_hosts_that_are_none(hosts):
+    made = context(1)
+    made.model_yaml_config["handler"]["manifest_hosts"] = hosts
+    with pytest.raises(ValueError, match="example.com"):
+        Explanation().initialize(made)

@@ -192,7 +192,12 @@ MEDIA_TYPES = {
 }
 
 
-def signed(
+def signed(source_type: str | None, image_format: str = "JPEG", **options) -> bytes:
+    """A file with Content Credentials by the test signer; the options are those of sign."""
+    return sign(source_type, image_format, **options)[0]
+
+
+def sign(
     source_type: str | None,
     image_format: str = "JPEG",
     *,
@@ -202,8 +207,8 @@ def signed(
     remote_url: str | None = None,
     ocsp_url: str | None = None,
     assertions: tuple[dict, ...] = (),
-) -> bytes:
-    """A file with Content Credentials by the test signer.
+) -> tuple[bytes, bytes]:
+    """A file with Content Credentials by the test signer, and the manifest store by itself.
 
     source_type: of the action "created", None for a manifest without a word on the origin.
     source: the file to sign; parent, placed: JPEG files as ingredients that it was made from, or that were placed in.
@@ -241,8 +246,8 @@ def signed(
             builder.set_no_embed()
             builder.set_remote_url(remote_url)
         source = source or encoded(small_photo(), image_format)
-        builder.sign(signer, MEDIA_TYPES[image_format], io.BytesIO(source), result)
-    return result.getvalue()
+        manifest_store = builder.sign(signer, MEDIA_TYPES[image_format], io.BytesIO(source), result)
+    return result.getvalue(), manifest_store
 
 
 def colour_profile() -> bytes:

@@ -126,7 +126,11 @@ def test_camera_data_in_the_manifest():
 def test_kept_elsewhere_is_named():
     found = credentials(signed(CAPTURE, remote_url="https://example.com/manifest.c2pa"))
     assert (found["strength"], found["says"]) == ("unsigned", "nothing")
-    assert found["values"] == {"state": "remote", "remote_url": "https://example.com/manifest.c2pa"}
+    assert found["values"] == {
+        "state": "remote",
+        "remote_url": "https://example.com/manifest.c2pa",
+        "fetch": "not_allowed",
+    }
 
 
 def test_broken_store_is_noted():
