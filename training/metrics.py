@@ -5,14 +5,16 @@ import torch
 import torch.distributed as dist
 from sklearn import metrics
 
+from training.precision import autocast
+
 
 @torch.no_grad()
-def gather_logits(network, loader, device, autocast) -> tuple[torch.Tensor, torch.Tensor]:
+def gather_logits(network, loader, device, bf16: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """(N, classes) float32 logits and (N,) labels of a whole loader, over all processes, on the CPU."""
     network.eval()
     logits, labels = [], []
     for pictures, batch_labels in loader:
-        with autocast:
+        with autocast(device, bf16):
             logits.append(network(pictures.to(device, memory_format=torch.channels_last)).float().cpu())
         labels.append(batch_labels)
     share = (torch.cat(logits), torch.cat(labels)) if logits else None

@@ -68,7 +68,8 @@ def release(task: str, arguments: argparse.Namespace, settings: dict[str, str], 
     card["test"] = figures | {"conditions": conditions(arguments.data, "test", int(settings["seed"]))}
     card["training"] = {
         "script": "training/train.py",
-        "settings": {name: value for name, value in settings.items() if name not in ("out", "resume")},
+        "commands": settings["commands"],
+        "seed": int(settings["seed"]),
         "pictures": {name: len(labelled(part, task)) for name, part in parts.items()},
         "epochs": (arguments.run / "curves.csv").read_text().count("\n") - 1,
     }

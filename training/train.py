@@ -10,21 +10,25 @@ safetensors file and a card for each task. Nothing is half-written: each file is
 """
 
 import argparse
+import json
 import os
+import shlex
+import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, kl_div
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from handlers.card import Preprocessing
-from handlers.network import file_sha256
+from handlers.classifier import Classifier
+from handlers.network import ARCHITECTURES, file_sha256
 from training.data import (
     CLASSES,
     NO_LABEL,
@@ -36,35 +40,44 @@ from training.data import (
     read_artifact,
     split,
 )  # fmt: skip
+from training.depthwise import train_fast
 from training.files import replace_bytes, replace_file, replace_json
 from training.folds import FOLDS
-from training.initial_weights import build_network
+from training.initial_weights import NORMALISATION, build_network
+from training.memory import keep_freed_memory
 from training.metrics import balanced_accuracy, gather_logits
+from training.precision import autocast, bf16_is_fast
+from training.sources import UNDISCLOSED
 from training.transforms import EvaluationTransform, TrainingTransform
 
 # ---------------------------------------------------------------------------------------------- arguments
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--data", type=Path, required=True, help="an ArtiFact root: one folder a source")
 parser.add_argument("--task", choices=(*CLASSES, "both"), required=True, help="both: two heads on one trunk")
+parser.add_argument("--architecture", choices=ARCHITECTURES, default="efficientnet_lite0")
 parser.add_argument("--init", default="imagenet", help="imagenet, none, or a safetensors file")
+parser.add_argument("--teacher", type=Path, help="a finished run of the same tasks whose answers the loss follows too")
 parser.add_argument("--out", type=Path, required=True, help="folder of this run")
 parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
 parser.add_argument("--seed", type=int, default=0, help="of the split, the draw and the augmentation")
-parser.add_argument("--leave-out", choices=FOLDS, help="a fold of training/folds.py that this model shall never see")
-parser.add_argument("--epochs", type=int, default=12, help="one epoch draws as many pictures as the split has")
+parser.add_argument(
+    "--leave-out", choices=FOLDS, nargs="+", default=(), help="folds of training/folds.py that it shall never see"
+)
+parser.add_argument("--disclosed-only", action="store_true", help="without pictures whose family nobody tells")
+parser.add_argument("--epochs", type=int, default=9, help="one epoch draws as many pictures as the split has")
 parser.add_argument("--batch", type=int, default=64, help="pictures a step and process")
-parser.add_argument("--lr", type=float, default=1.5e-3, help="peak learning rate of AdamW, for a batch of 64")
+parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate of AdamW, for a batch of 64")
 parser.add_argument("--weight-decay", type=float, default=0.05)
 parser.add_argument("--label-smoothing", type=float, default=0.05)
 parser.add_argument("--patience", type=int, default=5, help="epochs without a better validation before it stops")
-parser.add_argument("--train-size", type=int, default=128, help="side of the training crops, pixels")
-parser.add_argument(
-    "--crop-area", type=float, nargs=2, default=(0.35, 1.0), metavar=("LEAST", "MOST"),
-    help="share of the central square's area that a training crop takes",
-)  # fmt: skip
-parser.add_argument("--size", type=int, default=160, help="side at which the model is validated and served, pixels")
+parser.add_argument("--average", type=float, default=0.998, help="decay of the weights' moving average; 0: none")
+parser.add_argument("--train-size", type=int, default=192, help="side of the training crops, pixels")
+parser.add_argument("--native", type=float, default=0.5, help="share of training crops that are not resized")
+parser.add_argument("--size", type=int, default=192, help="side at which the model is validated and served, pixels")
+parser.add_argument("--crop", type=float, default=0.96, help="share of the shorter side that it then sees")
 parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto", help="auto: bf16 where it is fast")
-parser.add_argument("--workers", type=int, default=1, help="processes that decode pictures")
+parser.add_argument("--workers", type=int, default=1, help="processes that decode pictures; 0: the training itself")
+parser.add_argument("--threads", type=int, help="of the processor, for the arithmetic; all where not given")
 parser.add_argument("--checkpoint-minutes", type=float, default=5, help="how much work a crash may cost")
 args = parser.parse_args()
 
@@ -76,23 +89,25 @@ rank, world = (dist.get_rank(), dist.get_world_size()) if distributed else (0, 1
 if torch.cuda.is_available():
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     torch.cuda.set_device(device)
-    bf16_is_fast = torch.cuda.is_bf16_supported()
 else:
     device = torch.device("cpu")
-    bf16_is_fast = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-use_bf16 = args.precision == "bf16" or (args.precision == "auto" and bf16_is_fast)
-autocast = torch.autocast(device.type, torch.bfloat16) if use_bf16 else nullcontext()
+use_bf16 = args.precision == "bf16" or (args.precision == "auto" and bf16_is_fast(device))
+if device.type == "cpu":
+    keep_freed_memory()
+if args.threads:
+    torch.set_num_threads(args.threads)
 torch.manual_seed(args.seed)
 is_first = rank == 0
 args.out.mkdir(parents=True, exist_ok=True)
 
 # ---------------------------------------------------------------------------------------------- data
 preprocessing = Preprocessing(
-    size=args.size, interpolation="bicubic", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+    size=args.size, crop=args.crop, interpolation="bicubic", **NORMALISATION[args.architecture]
 )
 records = read_artifact(args.data)
-if args.leave_out:
-    records = [record for record in records if not FOLDS[args.leave_out].is_left_out(record)]
+records = [record for record in records if not any(FOLDS[name].is_left_out(record) for name in args.leave_out)]
+if args.disclosed_only:
+    records = [record for record in records if record.family != UNDISCLOSED]
 parts = split(records, args.seed)
 tasks = tuple(CLASSES) if args.task == "both" else (args.task,)
 weights = balanced_weights(labelled(parts["train"], tasks[0]))
@@ -102,7 +117,7 @@ train_items, validation_items = (
 )
 sampler = BalancedSampler(weights, args.seed, rank, world)
 train_loader = DataLoader(
-    Pictures(train_items, TrainingTransform(preprocessing, args.train_size, tuple(args.crop_area))),
+    Pictures(train_items, TrainingTransform(preprocessing, args.train_size, args.native)),
     batch_size=args.batch, sampler=sampler, num_workers=args.workers, drop_last=True,
     pin_memory=device.type == "cuda",
 )  # fmt: skip
@@ -130,7 +145,19 @@ for column, task in enumerate(tasks):
     present = drawn > 0  # a class without pictures, in a small data set, must not weigh in through label smoothing
     class_weights[task] = torch.where(present, drawn[present].mean() / drawn, 0.0).float().to(device)
 
-network = build_network(args.init, outputs).to(device, memory_format=torch.channels_last)
+
+def moving_average(average: torch.Tensor, weight: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+    """Spans at most a tenth of the steps so far, so that a short run's average is not of its beginning."""
+    if not weight.is_floating_point():
+        return weight
+    return average.lerp(weight, 1 - min(args.average, (1 + int(steps)) / (10 + int(steps))))
+
+
+network = build_network(args.architecture, args.init, outputs).to(device, memory_format=torch.channels_last)
+if device.type == "cpu":
+    train_fast(network)
+averaged = AveragedModel(network, avg_fn=moving_average, use_buffers=True)
+teachers = [Classifier(args.teacher, task, device) for task in tasks] if args.teacher else []
 model = DistributedDataParallel(network) if distributed else network
 # Norms and biases, of one dimension, are not decayed: that would only shrink what the next layer sees.
 decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
@@ -143,23 +170,37 @@ schedule = torch.optim.lr_scheduler.OneCycleLR(
     optimiser, max_lr=optimiser.defaults["lr"], total_steps=args.epochs * steps_per_epoch, pct_start=0.1
 )
 
+
+def commands_so_far() -> list[str]:
+    """This run's command, after those of the runs whose weights it starts from or whose answers it follows."""
+    earlier: list[str] = []
+    for folder in (args.teacher, Path(args.init).parent):
+        if folder and (folder / "settings.json").exists():
+            earlier += json.loads((folder / "settings.json").read_text())["commands"]
+    launcher = f"torchrun --nproc-per-node {world}" if distributed else "python"
+    return [*dict.fromkeys(earlier), f"{launcher} -m training.train {shlex.join(sys.argv[1:])}"]
+
+
 # ---------------------------------------------------------------------------------------------- resume
 checkpoint_path = args.out / "checkpoint.pt"
 progress = {"epoch": 0, "step": 0, "best": -1.0, "best_epoch": -1, "stopped": False}
 if args.resume and checkpoint_path.exists():
     checkpoint = torch.load(checkpoint_path, map_location=device, weights_only=True)
     network.load_state_dict(checkpoint["network"])
+    averaged.load_state_dict(checkpoint["averaged"])
     optimiser.load_state_dict(checkpoint["optimiser"])
     schedule.load_state_dict(checkpoint["schedule"])
     progress = checkpoint["progress"]
 elif is_first:
     (args.out / "curves.csv").unlink(missing_ok=True)
-    replace_json(args.out / "settings.json", {key: str(value) for key, value in vars(args).items()} | {"world": world})
+    settings = {key: str(value) for key, value in vars(args).items()}
+    replace_json(args.out / "settings.json", settings | {"world": world, "commands": commands_so_far()})
 
 
 def save_checkpoint() -> None:
     state = {
         "network": network.state_dict(),
+        "averaged": averaged.state_dict(),
         "optimiser": optimiser.state_dict(),
         "schedule": schedule.state_dict(),
         "progress": progress,
@@ -169,7 +210,7 @@ def save_checkpoint() -> None:
 
 def save_best() -> None:
     """Each task's weights in fp16, as they will be released, and a card: nothing is calibrated yet."""
-    half = {name: t.half().contiguous() for name, t in network.state_dict().items() if t.is_floating_point()}
+    half = {name: t.half().contiguous() for name, t in averaged.module.state_dict().items() if t.is_floating_point()}
     for task, stretch in stretches.items():
         own = half | {name: half[name][stretch].contiguous() for name in ("fc.weight", "fc.bias")}
         weights_file = args.out / f"{task}.safetensors"
@@ -177,7 +218,7 @@ def save_best() -> None:
         card = {
             "name": task,
             "version": "0.0",
-            "architecture": "resnet18",
+            "architecture": args.architecture,
             "classes": CLASSES[task],
             "preprocessing": vars(preprocessing),
             "temperature": 1.0,
@@ -197,6 +238,24 @@ def loss_of(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> tor
         )  # fmt: skip
         losses.append(total / (labels[:, column] != NO_LABEL).sum().clamp(min=1))
     return torch.stack(losses).mean()
+
+
+def distance_to_teachers(logits: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
+    """The mean over the tasks of the divergence from the teacher's answers on the very same crops: only then are
+    they worth following (Beyer et al. 2022, arXiv 2106.05237).
+    """
+    own, theirs = (preprocessing, teachers[0].card.preprocessing)
+    own_mean, own_std = (torch.tensor(x, device=device).view(3, 1, 1) for x in (own.mean, own.std))
+    mean, std = (torch.tensor(x, device=device).view(3, 1, 1) for x in (theirs.mean, theirs.std))
+    with autocast(device, use_bf16):
+        features = teachers[0].features(((pictures * own_std + own_mean) - mean) / std)
+    distances = [
+        kl_div(
+            logits[:, stretch].log_softmax(1), teacher.logits(features.float()).softmax(1), reduction="batchmean"
+        )
+        for teacher, stretch in zip(teachers, stretches.values(), strict=True)
+    ]  # fmt: skip
+    return torch.stack(distances).mean()
 
 
 def append_curve(row: dict) -> None:
@@ -223,13 +282,16 @@ while progress["epoch"] < args.epochs and not progress["stopped"]:
     )  # fmt: skip
     for pictures, labels in batches:
         pictures = pictures.to(device, memory_format=torch.channels_last, non_blocking=True)
-        with autocast:
+        with autocast(device, use_bf16):
             logits = model(pictures)
         loss = loss_of(logits.float(), labels.to(device), args.label_smoothing)
+        if teachers:
+            loss = 0.5 * loss + 0.5 * distance_to_teachers(logits.float(), pictures)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         schedule.step()
+        averaged.update_parameters(network)
         losses.append(loss.item())
         progress["step"] += 1
         if is_first and time.monotonic() - last_saved > args.checkpoint_minutes * 60:
@@ -237,7 +299,7 @@ while progress["epoch"] < args.epochs and not progress["stopped"]:
             last_saved = time.monotonic()
 
     # Every process scores its share; all see the whole result and so take the same decision.
-    validation_logits, validation_labels = gather_logits(network, validation_loader, device, autocast)
+    validation_logits, validation_labels = gather_logits(averaged.module, validation_loader, device, use_bf16)
     scores = {}
     for column, (task, stretch) in enumerate(stretches.items()):
         known = validation_labels[:, column] != NO_LABEL

@@ -24,19 +24,21 @@ class EvaluationTransform:
 
 
 class TrainingTransform:
-    """A random square, resized, then the wear that pictures get on their way through the web.
+    """A random square, native or resized, then the wear that pictures get on their way through the web.
 
-    size: side of the result, in pixels. crop_area: the least and the most share of the largest square's area that
-    the random square takes. Recompression comes last, as it does on the web, and covers both classes alike: no
-    trace of the file that held the picture should separate them.
+    size: side of the result, in pixels. native: how often the square is cut out and not resized, so that the traces
+    in single pixels stay. Both classes go through the same: no trace of the file that held a picture should
+    separate them. Recompression comes last, as it does on the web.
     """
 
-    def __init__(self, preprocessing: Preprocessing, size: int, crop_area: tuple[float, float]) -> None:
+    def __init__(self, preprocessing: Preprocessing, size: int, native: float) -> None:
         self.preprocessing = preprocessing
         self.size = size
-        self.crop_area = crop_area
+        self.native = native
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
+        if random.random() < 0.15:
+            image = _down_and_up(image)
         image = self._random_square(image)
         if random.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -45,7 +47,7 @@ class TrainingTransform:
         if random.random() < 0.3:
             for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
                 image = enhance(image).enhance(random.uniform(0.8, 1.2))
-        if random.random() < 0.4:
+        if random.random() < 0.5:
             image = _recompress(image)
         pixels = np.array(image)
         if random.random() < 0.1:
@@ -55,15 +57,23 @@ class TrainingTransform:
 
     def _random_square(self, image: Image.Image) -> Image.Image:
         width, height = image.size
-        side = round(min(width, height) * random.uniform(*self.crop_area) ** 0.5)
+        shorter = min(width, height)
+        side = self.size if random.random() < self.native else round(shorter * random.uniform(0.4, 1.0) ** 0.5)
+        side = min(side, shorter)
         left, top = random.randint(0, width - side), random.randint(0, height - side)
         return image.resize(
             (self.size, self.size), resample=random.choice(_FILTERS), box=(left, top, left + side, top + side)
         )
 
 
+def _down_and_up(image: Image.Image) -> Image.Image:
+    scale = random.uniform(0.4, 0.9)
+    small = (max(32, round(image.width * scale)), max(32, round(image.height * scale)))
+    return image.resize(small, random.choice(_FILTERS)).resize(image.size, random.choice(_FILTERS))
+
+
 def _recompress(image: Image.Image) -> Image.Image:
     buffer = io.BytesIO()
     image_format = "WEBP" if random.random() < 0.25 else "JPEG"
-    image.save(buffer, image_format, quality=random.randint(30, 95))
+    image.save(buffer, image_format, quality=random.randint(30, 100))
     return Image.open(buffer).convert("RGB")
