@@ -61,3 +61,11 @@ FOLDS = {
         Fold("photographs_b", "photographs: ImageNet, clothes, faces", r"imagenet|clothing|ciplab|dicm", True),
     )
 }  # fmt: skip
+
+# What one training leaves out together: every fold is measured by a third of the trainings, each a bit harder.
+ROUNDS = (
+    ("translation_gan", "new_diffusion", "photographs_a"),
+    ("style_gan", "tokens", "photographs_b"),
+    ("tuned_diffusion", "renders"),
+    ("published",),
+)

@@ -1,10 +1,9 @@
-"""What can be told from the file alone: `python -m training.shortcuts --data ROOT`.
+"""What can be told from the file alone.
 
 A classifier that sees only size, format, length and quantisation tables, never a pixel. Near 50 % balanced accuracy,
 the data set gives no such hint; well above, every figure measured on it must be doubted.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from PIL import Image
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import balanced_accuracy_score
 
-from training.data import Record, labelled, read_artifact, split
+from training.data import Record
 
 
 def file_features(path: Path) -> list[float]:
@@ -44,20 +43,3 @@ def file_only_balanced_accuracy(
     trees = HistGradientBoostingClassifier(class_weight="balanced", random_state=seed).fit(features, labels)
     features, labels = table(new)
     return float(balanced_accuracy_score(labels, trees.predict(features)))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="an ArtiFact root")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    parts = split(read_artifact(arguments.data), arguments.seed)
-    known, new = (labelled(parts[name], "authenticity") for name in ("train", "test"))
-    print(f"From the file alone, {len(known)} files known and {len(new)} new, balanced accuracy:")
-    for without_length, seen in ((True, "size, format, quantisation"), (False, "these and the length in bytes")):
-        accuracy = file_only_balanced_accuracy(known, new, arguments.seed, without_length)
-        print(f"  {seen:32} {accuracy:.1%}")
-
-
-if __name__ == "__main__":
-    main()

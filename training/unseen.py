@@ -1,9 +1,9 @@
-"""Trains authenticity once a fold without some generators or photographs, and scores it on just those.
+"""Trains without some generators and photographs, a few folds at a time, and scores on just those.
 
-    python -m training.unseen --data ROOT --init FILE --out runs/unseen --epochs 4
+    python -m training.unseen --data ROOT --out runs/unseen -- --init FILE --epochs 4
 
-Models are chosen by the validation part; the test part (--part test) is for the final report. Each fold's model is
-calibrated on pictures that it may know; nothing of what it is scored on takes part. A finished fold is not trained
+Models are chosen by the validation part; the test part (--part test) is for the final report. Each round's model is
+calibrated on pictures that it may know; nothing of what it is scored on takes part. A finished round is not trained
 again, an interrupted one goes on.
 
 An --init that was trained with labels on the whole data set would know the generators left out: start from ImageNet's
@@ -24,19 +24,20 @@ from training.calibration import conformal_thresholds, fit_temperature
 from training.data import Record, labelled, read_artifact, split, split_of
 from training.evaluate import conditions, predict
 from training.files import replace_json
-from training.folds import FOLDS, Fold
+from training.folds import FOLDS, ROUNDS, Fold
 from training.metrics import balanced_accuracy, expected_calibration_error
+from training.precision import bf16_is_fast
 from training.release import ERROR
+from training.sources import REAL
 
 # Of pictures that were left out of training every split is new; of those kept, only the split of that name is.
 LEFT_OUT_PARTS = {"validation": ("train", "validation"), "test": ("calibration", "test")}
 
 
-def scored(records: list[Record], fold: Fold, part: str, seed: int) -> list[tuple[Record, int]]:
-    """What a fold is scored on: its left-out pictures, and those of the other class that belong to the part."""
+def scored(records: list[Record], known: list[Record], fold: Fold, part: str, seed: int) -> list[tuple[Record, int]]:
+    """What a fold is scored on: its left-out pictures, and of what was known those of the other class and the part."""
     left_out = [r for r in records if fold.is_tested(r) and split_of(r.group, seed) in LEFT_OUT_PARTS[part]]
-    kept = [r for r in split(records, seed)[part] if not fold.is_left_out(r)]
-    other_class = [r for r in kept if (r.family == "real") != fold.photographs]
+    other_class = [r for r in split(known, seed)[part] if (r.family == REAL) != fold.photographs]
     return labelled(left_out + other_class, "authenticity")
 
 
@@ -62,43 +63,69 @@ def fold_figures(generated: np.ndarray, labels: np.ndarray, thresholds: Threshol
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="an ArtiFact root")
-    parser.add_argument("--init", default="imagenet", help="as of training.train")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the folds' runs and of the report")
-    parser.add_argument("--folds", nargs="+", choices=FOLDS, default=[name for name in FOLDS if name != "published"])
+    parser.add_argument("--out", type=Path, required=True, help="folder of the rounds' runs and of the report")
+    parser.add_argument("--rounds", type=int, nargs="+", choices=range(len(ROUNDS)), default=[0, 1, 2])
     parser.add_argument("--part", choices=LEFT_OUT_PARTS, default="validation")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("train_options", nargs="*", help="after --: further options of training.train")
     arguments = parser.parse_args()
 
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     records = read_artifact(arguments.data)
-    report: dict[str, object] = {"conditions": conditions(arguments.data, arguments.part, arguments.seed)}
-    report["recipe"] = {"init": arguments.init, "epochs": arguments.epochs, "options": arguments.train_options}
-    report["folds"] = folds = {}
-    for name in arguments.folds:
-        fold, run = FOLDS[name], arguments.out / name
+    report_path = arguments.out / f"{arguments.part}.json"
+    folds: dict[str, dict] = {}
+    for number in arguments.rounds:
+        names, run = ROUNDS[number], arguments.out / f"round_{number}"
         command = [
-            sys.executable, "-m", "training.train", "--data", str(arguments.data), "--task", "authenticity",
-            "--init", arguments.init, "--out", str(run), "--leave-out", name, "--seed", str(arguments.seed),
-            "--epochs", str(arguments.epochs), "--workers", str(arguments.workers), "--resume",
-            *arguments.train_options,
+            sys.executable, "-m", "training.train", "--data", str(arguments.data), "--task", "both",
+            "--out", str(run), "--leave-out", *names, "--seed", str(arguments.seed),
+            "--workers", str(arguments.workers), "--resume", *arguments.train_options,
         ]  # fmt: skip
         subprocess.run(command, check=True)
-        classifier = Classifier(run, "authenticity", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-        known = split([r for r in records if not fold.is_left_out(r)], arguments.seed)["calibration"]
-        calibration = labelled(known, "authenticity")
-        logits = predict(classifier, calibration, 32, arguments.workers)
-        truth = np.array([label for _, label in calibration])
-        temperature = fit_temperature(logits, truth)
-        thresholds = conformal_thresholds(_generated(logits, temperature), truth, ERROR)
+        folds |= score_round(run, names, device, records, arguments.part, arguments.seed, arguments.workers)
+        report = {
+            "conditions": conditions(arguments.data, arguments.part, arguments.seed, bf16_is_fast(device)),
+            "options": arguments.train_options,
+            "folds": folds,
+        }
+        replace_json(report_path, report)
+    print_table(folds)
+    print(f"All figures: {report_path}")
 
-        items = scored(records, fold, arguments.part, arguments.seed)
-        logits = predict(classifier, items, 32, arguments.workers)
-        labels = np.array([label for _, label in items])
-        folds[name] = fold_figures(_generated(logits, temperature), labels, thresholds) | {"reason": fold.reason}
-        replace_json(arguments.out / f"{arguments.part}.json", report)
 
+def score_round(
+    run: Path, names: tuple[str, ...], device: torch.device, records: list[Record], part: str, seed: int, workers: int
+) -> dict[str, dict]:
+    """The figures of each fold of a trained round, calibrated on pictures of what it was trained on."""
+    left_out = [FOLDS[name] for name in names]
+    known = [record for record in records if not any(fold.is_left_out(record) for fold in left_out)]
+    classifier = Classifier(run, "authenticity", device)
+    bf16 = bf16_is_fast(classifier.device)
+    calibration = labelled(split(known, seed)["calibration"], "authenticity")
+    logits = predict(classifier, calibration, 32, workers, bf16=bf16)
+    truth = np.array([label for _, label in calibration])
+    temperature = fit_temperature(logits, truth)
+    thresholds = conformal_thresholds(_generated(logits, temperature), truth, ERROR)
+
+    items_of = {name: scored(records, known, FOLDS[name], part, seed) for name in names}
+    # A round's folds share the pictures of the other class: each is looked at once.
+    items = list({record.path: (record, label) for items in items_of.values() for record, label in items}.values())
+    scores = _generated(predict(classifier, items, 32, workers, bf16=bf16), temperature)
+    score_of = {record.path: score for (record, _), score in zip(items, scores, strict=True)}
+    return {
+        name: fold_figures(
+            np.array([score_of[record.path] for record, _ in items]),
+            np.array([label for _, label in items]),
+            thresholds,
+        )
+        | {"reason": FOLDS[name].reason}
+        for name, items in items_of.items()
+    }
+
+
+def print_table(folds: dict[str, dict]) -> None:
+    """One line a fold, and the mean and the worst of those that leave out generators."""
     print(
         f"{'fold':16} {'real':>5} {'gen.':>5} {'real ok':>8} {'gen. ok':>8} {'balanced':>9} {'ECE':>6} {'>0.9 bad':>9}"
     )
@@ -111,7 +138,6 @@ def main() -> None:
     generators = [row["balanced_accuracy"] for name, row in folds.items() if not FOLDS[name].photographs]
     if generators:
         print(f"unseen generators: mean balanced accuracy {np.mean(generators):.1%}, worst fold {min(generators):.1%}")
-    print(f"All figures: {arguments.out / (arguments.part + '.json')}")
 
 
 def _generated(logits: np.ndarray, temperature: float) -> np.ndarray:

@@ -6,7 +6,8 @@ Each takes an RGB picture and returns one. Fixed, not random: a protocol must do
 import io
 from collections.abc import Callable
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageFilter
 
 Wear = Callable[[Image.Image], Image.Image]
 
@@ -37,6 +38,18 @@ def cropped(image: Image.Image, share: float) -> Image.Image:
     return image.crop((left, top, left + width, top + height))
 
 
+def noisy(image: Image.Image, deviation: float) -> Image.Image:
+    """The picture with Gaussian noise of this standard deviation, in grey levels."""
+    pixels = np.asarray(image, dtype=np.float32)
+    noise = np.random.default_rng(0).normal(0, deviation, pixels.shape)
+    return Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8))
+
+
+def turned(image: Image.Image, degrees: float) -> Image.Image:
+    """The picture turned about its middle; what the corners lack is cut off."""
+    return cropped(image.rotate(degrees, Image.Resampling.BICUBIC), 0.93)
+
+
 DEGRADATIONS: dict[str, Wear] = {
     "clean": lambda image: image,
     "web": lambda image: saved(bounded(image, 768), "JPEG", 60),
@@ -54,4 +67,16 @@ COPIES: dict[str, Wear] = {
     "scaled 1.5": lambda image: scaled(image, 1.5),
     "scaled 2": lambda image: scaled(image, 2),
     "cropped 0.9": lambda image: cropped(image, 0.9),
+}
+
+HIDING: dict[str, Wear] = {
+    "none": lambda image: image,
+    "blur 0.7": lambda image: image.filter(ImageFilter.GaussianBlur(0.7)),
+    "blur 1.5": lambda image: image.filter(ImageFilter.GaussianBlur(1.5)),
+    "noise 4": lambda image: noisy(image, 4),
+    "noise 10": lambda image: noisy(image, 10),
+    "JPEG 30": lambda image: saved(image, "JPEG", 30),
+    "scaled 0.5": lambda image: scaled(image, 0.5),
+    "down and up": lambda image: scaled(image, 0.5).resize(image.size, Image.Resampling.BICUBIC),
+    "turned 3": lambda image: turned(image, 3),
 }
