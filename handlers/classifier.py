@@ -26,10 +26,11 @@ class Classifier:
 
     def sees_the_same_as(self, other: "Classifier") -> bool:
         """Whether both make the same features of a picture: equal preprocessing and, tensor by tensor, equal trunks."""
-        mine, theirs = self.trunk.state_dict(), other.trunk.state_dict()
-        return self.card.preprocessing == other.card.preprocessing and all(
-            torch.equal(tensor, theirs[name]) for name, tensor in mine.items()
-        )
+        mine, theirs = self.card, other.card
+        if (mine.architecture, mine.preprocessing) != (theirs.architecture, theirs.preprocessing):
+            return False
+        tensors = other.trunk.state_dict()
+        return all(torch.equal(tensor, tensors[name]) for name, tensor in self.trunk.state_dict().items())
 
     def prepare(self, image) -> torch.Tensor:
         """An RGB picture to (3, size, size) float32."""

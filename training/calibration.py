@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from scipy.stats import binom
 from torch.nn.functional import cross_entropy
 
 from handlers.card import Thresholds
@@ -26,26 +27,37 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(log_temperature.detach().exp())
 
 
-def conformal_thresholds(generated: np.ndarray, labels: np.ndarray, error: float) -> Thresholds:
-    """Thresholds for which a new photograph is called generated, or a new generated picture real, at most `error`
-    of the time: class-conditional split conformal prediction (Vovk 2012, arXiv 1209.2673).
+CONFIDENCES = np.round(np.arange(0.995, 0.5, -0.005), 3)  # how sure a verdict may have to be, the strictest first
 
-    generated (N,): calibrated probabilities of being generated. labels (N,): 0 real, 1 generated. The guarantee is
-    over pictures drawn like the calibration set, and no others. Where the model is good enough to decide every
-    picture within `error`, both thresholds meet in the middle.
-    Raises ValueError where a class has too few pictures to guarantee anything.
+
+def verdict_thresholds(
+    generated: np.ndarray, labels: np.ndarray, error: float, certainty: float = 0.9
+) -> tuple[Thresholds, bool]:
+    """The loosest thresholds with which two rates stay within `error`: of photographs that are called generated, and of
+    errors among the pictures decided. The second value says whether that could be shown.
+
+    generated (N,): calibrated probabilities of being generated. labels (N,): 0 real, 1 generated. Risk control in the
+    conformal manner, without assumptions on the model (Angelopoulos et al. 2021, "Learn then Test", arXiv 2110.01052):
+    confidences fixed beforehand are tried from the strictest on, and the first that a binomial test cannot clear of a
+    higher rate ends the search (fixed-sequence testing). So both rates hold at once, with this certainty over the draw
+    of the calibration set, on pictures and a mix of classes like its own, and on no others. Where not even the first is
+    cleared, for want of pictures or of a better model, that one is taken and nothing is promised.
     """
-    upper = _exceeded_by(generated[labels == 0], error)
-    lower = 1 - _exceeded_by(1 - generated[labels == 1], error)
-    if lower >= upper:
-        lower = upper = (lower + upper) / 2
-    # Rounded away from the middle, so that the guarantee survives.
-    return Thresholds(real=np.floor(lower * 1e4).item() / 1e4, generated=np.ceil(upper * 1e4).item() / 1e4)
-
-
-def _exceeded_by(scores: np.ndarray, error: float) -> float:
-    """The smallest value that a new score reaches with a probability of at most `error`."""
-    allowed = int(np.floor(error * (len(scores) + 1))) - 1  # how many of the known scores may reach it
-    if allowed < 0:
-        raise ValueError(f"{len(scores)} pictures cannot guarantee an error of {error:.0%}")
-    return float(np.nextafter(np.sort(scores)[::-1][allowed], 1))
+    photographs = labels == 0
+    sureness = np.maximum(generated, 1 - generated)
+    # Fewer decided pictures than this could not be cleared even if all were right. Their number says nothing of errors,
+    # so the sequence may begin with it.
+    needed = np.log(1 - certainty) / np.log(1 - error)
+    tried = [confidence for confidence in CONFIDENCES if (sureness >= confidence).sum() >= needed]
+    chosen = None
+    for confidence in tried:
+        called_generated, called_real = generated >= confidence, generated <= 1 - confidence
+        accused = int((called_generated & photographs).sum())
+        wrong = accused + int((called_real & ~photographs).sum())
+        decided = int((called_generated | called_real).sum())
+        chance = max(binom.cdf(accused, int(photographs.sum()), error), binom.cdf(wrong, decided, error))
+        if chance > 1 - certainty:
+            break
+        chosen = confidence
+    confidence = float(chosen or (tried or CONFIDENCES)[0])
+    return Thresholds(real=round(1 - confidence, 4), generated=confidence), chosen is not None

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from handlers.classifier import Classifier
-from training.calibration import conformal_thresholds, fit_temperature
+from training.calibration import fit_temperature, verdict_thresholds
 from training.data import CLASSES, Record, labelled, read_artifact, split
 from training.evaluate import conditions, evaluate, predict
 from training.files import replace_file, replace_json
@@ -54,7 +54,11 @@ def release(task: str, arguments: argparse.Namespace, settings: dict[str, str], 
     card["temperature"] = fit_temperature(logits, labels)
     if task == "authenticity":
         probabilities = torch.from_numpy(logits / card["temperature"]).softmax(1).numpy()
-        card["thresholds"] = vars(conformal_thresholds(probabilities[:, 1], labels, ERROR))
+        thresholds, shown = verdict_thresholds(probabilities[:, 1], labels, ERROR)
+        card["thresholds"] = vars(thresholds)
+        card["thresholds_guaranteed"] = shown
+        if not shown:
+            print(f"authenticity: {len(items)} pictures could not show that errors stay within {ERROR:.0%}")
 
     arguments.released.mkdir(parents=True, exist_ok=True)
     weights, card_file = arguments.released / f"{task}.safetensors", arguments.released / f"{task}.json"

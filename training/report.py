@@ -47,44 +47,44 @@ class Scored:
         return self.probabilities.argmax(1) == self.labels
 
 
-def seen(scored: dict[str, Scored], described: dict) -> None:
+def seen(out: Path, scored: dict[str, Scored], described: dict) -> None:
     """Held-out pictures of known sources: figures, every answer, and the plots."""
     figures = {task: evaluate(one.classifier, one.items, one.logits) for task, one in scored.items()}
-    replace_json(REPORTS / "seen.json", {"conditions": described} | figures)
+    replace_json(out / "seen.json", {"conditions": described} | figures)
     for task, one in scored.items():
         classes = CLASSES[task]
         rows = [("source", "file", "label", *classes)]
         for record, label, row in zip(one.records, one.labels, one.probabilities, strict=True):
             rows.append((record.source, record.path.name, classes[label], *(f"{p:.5f}" for p in row)))
-        replace_bytes(REPORTS / f"{task}_predictions.csv", _csv(rows))
-        plots.confusion(REPORTS / f"{task}_confusion.svg", figures[task]["confusion"], classes, task)
-        plots.reliability(REPORTS / f"{task}_reliability.svg", one.probabilities.max(1), one.correct, task)
+        replace_bytes(out / f"{task}_predictions.csv", _csv(rows))
+        plots.confusion(out / f"{task}_confusion.svg", figures[task]["confusion"], classes, task)
+        plots.reliability(out / f"{task}_reliability.svg", one.probabilities.max(1), one.correct, task)
         failed = failure_figures(one.records, one.probabilities, one.labels)
-        replace_json(REPORTS / f"{task}_failures.json", {"conditions": described} | failed)
+        replace_json(out / f"{task}_failures.json", {"conditions": described} | failed)
         for kind, its_rows in failed.items():
             plots.bars(
-                REPORTS / f"{task}_{kind}.svg",
+                out / f"{task}_{kind}.svg",
                 {name: (row["accuracy"], *row["accuracy_95"], row["count"]) for name, row in its_rows.items()},
                 f"{task}, by {kind}",
                 "accuracy on test, 95 % interval",
             )
     authenticity = scored["authenticity"]
-    plots.roc(REPORTS / "roc.svg", {"seen sources": (authenticity.labels, authenticity.probabilities[:, 1])})
+    plots.roc(out / "roc.svg", {"seen sources": (authenticity.labels, authenticity.probabilities[:, 1])})
     plots.coverage(
-        REPORTS / "coverage.svg", {task: (one.probabilities.max(1), one.correct) for task, one in scored.items()}
+        out / "coverage.svg", {task: (one.probabilities.max(1), one.correct) for task, one in scored.items()}
     )
 
 
-def worn(scored: dict[str, Scored], described: dict, workers: int) -> None:
+def worn(out: Path, scored: dict[str, Scored], described: dict, workers: int) -> None:
     """Degraded pictures and the stability of verdicts under copying."""
     authenticity = scored["authenticity"]
     figures = score(authenticity.classifier, authenticity.items, workers)
-    replace_json(REPORTS / "robustness.json", {"conditions": described} | figures)
+    replace_json(out / "robustness.json", {"conditions": described} | figures)
     degraded = {name: row["balanced_accuracy"] for name, row in figures["degraded"].items()}
-    plots.lines(REPORTS / "degraded.svg", {"authenticity": degraded}, "Degraded pictures", "balanced accuracy")
+    plots.lines(out / "degraded.svg", {"authenticity": degraded}, "Degraded pictures", "balanced accuracy")
 
 
-def attacked(scored: dict[str, Scored], described: dict, count: int, seed: int, workers: int) -> None:
+def attacked(out: Path, scored: dict[str, Scored], described: dict, count: int, seed: int, workers: int) -> None:
     """Gradient attacks on a part of the test split, and what hides traces on all of it."""
     authenticity = scored["authenticity"]
     draw = random.Random(seed)
@@ -95,12 +95,12 @@ def attacked(scored: dict[str, Scored], described: dict, count: int, seed: int, 
         "gradient": adversarial.attack(authenticity.classifier, chosen),
         "hiding": adversarial.hidden(authenticity.classifier, authenticity.items, workers),
     }
-    replace_json(REPORTS / "adversarial.json", figures)
+    replace_json(out / "adversarial.json", figures)
     descent = {f"{eps}/255": row["accuracy"] for eps, row in figures["gradient"].items()}
-    plots.lines(REPORTS / "gradient.svg", {"authenticity": descent}, "Projected gradient descent", "accuracy")
+    plots.lines(out / "gradient.svg", {"authenticity": descent}, "Projected gradient descent", "accuracy")
 
 
-def matched(scored: dict[str, Scored], parts: dict[str, list[Record]], described: dict, seed: int) -> None:
+def matched(out: Path, scored: dict[str, Scored], parts: dict[str, list[Record]], described: dict, seed: int) -> None:
     """Pairs that share format or content, and what the files alone give away."""
     authenticity = scored["authenticity"]
     known = labelled(parts["train"], "authenticity")
@@ -109,7 +109,7 @@ def matched(scored: dict[str, Scored], parts: dict[str, list[Record]], described
         for name, without_length in (("size, format, quantisation", True), ("these and the length", False))
     }
     pairs = pair_figures(authenticity.records, authenticity.probabilities[:, 1])
-    replace_json(REPORTS / "pairs.json", {"conditions": described, "from_the_file_alone": shortcuts, "pairs": pairs})
+    replace_json(out / "pairs.json", {"conditions": described, "from_the_file_alone": shortcuts, "pairs": pairs})
 
 
 def _csv(rows: list[tuple]) -> bytes:
@@ -125,6 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="an ArtiFact root")
     parser.add_argument("--released", type=Path, default=RELEASED, help="folder of weights and cards")
+    parser.add_argument("--out", type=Path, default=REPORTS, help="where figures, plots and report go")
     parser.add_argument("--only", nargs="+", choices=STEPS, default=STEPS, help="steps to repeat")
     parser.add_argument("--attacked", type=int, default=200, help="pictures that are attacked by gradient")
     parser.add_argument("--sheet", type=Path, default=Path("runs/reports"), help="folder for contact sheets of errors")
@@ -136,24 +137,23 @@ def main() -> None:
     described = conditions(arguments.data, "test", seed)
     faster = conditions(arguments.data, "test", seed, bf16_is_fast(torch.device("cpu")))
     scored = {task: Scored(task, arguments.released, parts["test"], arguments.workers) for task in CLASSES}
-    REPORTS.mkdir(exist_ok=True)
+    out = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
     if "seen" in arguments.only:
-        seen(scored, described)
+        seen(out, scored, described)
         arguments.sheet.mkdir(parents=True, exist_ok=True)
         for task, one in scored.items():
             surest = surest_errors(one.probabilities, one.labels, 48)
             contact_sheet(arguments.sheet / f"{task}_errors.png", one.records, one.probabilities, surest, CLASSES[task])
     if "worn" in arguments.only:
-        worn(scored, faster, arguments.workers)
+        worn(out, scored, faster, arguments.workers)
     if "attacked" in arguments.only:
-        attacked(scored, faster, arguments.attacked, seed, arguments.workers)
+        attacked(out, scored, faster, arguments.attacked, seed, arguments.workers)
     if "matched" in arguments.only:
-        matched(scored, parts, described, seed)
-    write_report(REPORTS)
-    write_cards(arguments.released, REPORTS)
-    print(
-        f"Report: {REPORTS / 'REPORT.md'}; cards: {arguments.released}/*.md; the surest errors: {arguments.sheet}/*.png"
-    )
+        matched(out, scored, parts, described, seed)
+    write_report(out)
+    write_cards(arguments.released, out)
+    print(f"Report: {out / 'REPORT.md'}; cards: {arguments.released}/*.md; the surest errors: {arguments.sheet}/*.png")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import torch
 
 from handlers.card import Thresholds
 from handlers.classifier import Classifier
-from training.calibration import conformal_thresholds, fit_temperature
+from training.calibration import fit_temperature, verdict_thresholds
 from training.data import Record, labelled, read_artifact, split, split_of
 from training.evaluate import conditions, predict
 from training.files import replace_json
@@ -106,7 +106,7 @@ def score_round(
     logits = predict(classifier, calibration, 32, workers, bf16=bf16)
     truth = np.array([label for _, label in calibration])
     temperature = fit_temperature(logits, truth)
-    thresholds = conformal_thresholds(_generated(logits, temperature), truth, ERROR)
+    thresholds, _ = verdict_thresholds(_generated(logits, temperature), truth, ERROR)
 
     items_of = {name: scored(records, known, FOLDS[name], part, seed) for name in names}
     # A round's folds share the pictures of the other class: each is looked at once.

@@ -6,6 +6,7 @@ On a procedural data set, from random weights, in about a minute. The real thing
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,10 +32,10 @@ EPOCHS = 8
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # several of them share two cores
 
 
-def train_command(data_root: Path, out: Path, task: str, epochs: int) -> list[str]:
+def train_command(data_root: Path, out: Path, task: str, epochs: int, architecture: str = "resnet18") -> list[str]:
     return [
         "-m", "training.train", "--data", str(data_root), "--task", task, "--out", str(out),
-        "--epochs", str(epochs), *SMALL,
+        "--epochs", str(epochs), "--architecture", architecture, *SMALL,
     ]  # fmt: skip
 
 
@@ -60,7 +61,8 @@ def runs(data_root, tmp_path_factory) -> Path:
     distributed = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_ports(1)[0])]
     run([*distributed, *train_command(data_root, folder / "both", "both", epochs=EPOCHS)])
 
-    command = [*train_command(data_root, folder / "killed", "generator_type", epochs=3), "--resume"]
+    command = train_command(data_root, folder / "killed", "generator_type", epochs=3, architecture="efficientnet_lite0")
+    command.append("--resume")
     with subprocess.Popen(
         [sys.executable, *command], cwd=ROOT, env=ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as first:
@@ -126,6 +128,25 @@ def test_a_release_carries_its_figures(released, data_root, task):
     assert figures["count"] == len(split(read_artifact(data_root), seed=0)["test"])
     assert figures["conditions"]["split"] == "test"
     assert (card.thresholds is not None) == (task == "authenticity")
+
+
+def test_one_command_reports_everything(released, data_root, tmp_path):
+    run([
+        "-m", "training.report", "--data", str(data_root), "--released", str(released), "--out", str(tmp_path / "out"),
+        "--sheet", str(tmp_path / "sheet"), "--attacked", "8", "--workers", "0",
+    ])  # fmt: skip
+    out = tmp_path / "out"
+    written = {path.stem for path in out.glob("*.json")}
+    assert {"seen", "robustness", "adversarial", "pairs", "authenticity_failures"} <= written
+    report = (out / "REPORT.md").read_text()
+    for name in re.findall(r"\]\(([^)]+)\)", report):
+        assert (out / name).exists(), name
+    seen = json.loads((out / "seen.json").read_text())["authenticity"]
+    carded = (released / "authenticity.md").read_text()
+    assert f"{seen['accuracy']:.1%}" in report and f"{seen['accuracy']:.1%}" in carded
+    assert "python -m training.train" in carded or "torchrun" in carded
+    with (out / "authenticity_predictions.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == seen["count"]
 
 
 def test_evaluate_repeats_the_card(released, data_root, tmp_path):
