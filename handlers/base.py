@@ -4,6 +4,7 @@ An endpoint is a subclass that says which models it uses and fills in `prepare`,
 of a batch is kept apart: what goes wrong with one becomes the answer to that one.
 """
 
+import json
 import logging
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -38,8 +39,8 @@ class BatchHandler(ABC):
         self.classifiers = {name: Classifier(folder, name, device) for name in self.model_names}
         logger.info("%s ready on %s with %d thread(s)", type(self).__name__, device, torch.get_num_threads())
 
-    def handle(self, data: list[dict[str, Any]], context) -> list[dict[str, Any]]:
-        """Answers a batch: one JSON object an item, in order, with status 400 on those at fault."""
+    def handle(self, data: list[dict[str, Any]], context) -> list[str]:
+        """Answers a batch: the text of one JSON object an item, in order, with status 400 on those at fault."""
         answers: list[dict[str, Any] | None] = [None] * len(data)
         prepared = {}
         for index, fields in enumerate(data):
@@ -58,7 +59,8 @@ class BatchHandler(ABC):
                 answers[index] = self._fault(index, error, context)
         for index in range(len(data)):
             context.set_response_content_type(index, "application/json")
-        return answers
+        # TorchServe would indent an object, which takes Python's slow encoder and a tenth more bytes.
+        return [json.dumps(answer, separators=(",", ":")) for answer in answers]
 
     def _fault(self, index: int, error: Exception, context) -> dict[str, Any]:
         if isinstance(error, RequestError):
