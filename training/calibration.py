@@ -45,9 +45,9 @@ def verdict_thresholds(
     """
     photographs = labels == 0
     sureness = np.maximum(generated, 1 - generated)
-    # Fewer decided pictures than this could not be cleared even if all were right. Their number says nothing of errors,
-    # so the sequence may begin with it.
-    needed = np.log(1 - certainty) / np.log(1 - error)
+    # A single error among few decided pictures would end the search at once. How many are decided says nothing of their
+    # errors, so the sequence may begin where it is a fifth; and fewer than the second could not be cleared at all.
+    needed = max(len(labels) / 5, np.log(1 - certainty) / np.log(1 - error))
     tried = [confidence for confidence in CONFIDENCES if (sureness >= confidence).sum() >= needed]
     chosen = None
     for confidence in tried:

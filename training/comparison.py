@@ -92,18 +92,16 @@ def cost(architecture: str, size: int) -> dict[str, float]:
 
 
 def figures(run: Path, records, seed: int, device: torch.device) -> dict[str, float]:
-    """Balanced accuracy of a trained recipe: known sources at the epoch kept, generators left out, and its cost."""
+    """Balanced accuracy of a trained recipe: on known sources at the epoch kept, and on generators left out."""
     with (run / "curves.csv").open() as file:
         kept = max(csv.DictReader(file), key=lambda row: float(row["authenticity_balanced_accuracy"]))
     folds = score_round(run, ROUNDS[0], device, records, "validation", seed, workers=0)
-    card = json.loads((run / "authenticity.json").read_text())
     left_out = [folds[name]["balanced_accuracy"] for name in ROUNDS[0] if not FOLDS[name].photographs]
     return {
         "seen": float(kept["authenticity_balanced_accuracy"]),
         "seen_generator_type": float(of_type) if (of_type := kept.get("generator_type_balanced_accuracy")) else None,
         "unseen": sum(left_out) / len(left_out),
         "folds": {name: fold["balanced_accuracy"] for name, fold in folds.items()},
-        **cost(card["architecture"], card["preprocessing"]["size"]),
     }
 
 
@@ -139,11 +137,14 @@ def main() -> None:
         run = arguments.out / name
         train(name, arguments, run)
         replace_json(run / "figures.json", figures(run, records, arguments.seed, device))
-    rows = {
-        name: json.loads((arguments.out / name / "figures.json").read_text())
-        for name in RECIPES
-        if (arguments.out / name / "figures.json").exists()
-    }
+    rows, costs = {}, {}
+    for name in RECIPES:
+        run = arguments.out / name
+        if (run / "figures.json").exists():
+            card = json.loads((run / "authenticity.json").read_text())
+            network = (card["architecture"], card["preprocessing"]["size"])
+            costs[network] = costs.get(network) or cost(*network)
+            rows[name] = json.loads((run / "figures.json").read_text()) | costs[network]
     described = conditions(arguments.data, "validation", arguments.seed, bf16_is_fast(device))
     budget = {"epochs": str(arguments.epochs), "left out": ", ".join(ROUNDS[0])}
     replace_json(arguments.report, {"conditions": described | budget, "recipes": rows})
