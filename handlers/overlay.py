@@ -1,6 +1,7 @@
 """How a heat map is shown: the picture, small, with the heat laid over the part that the network saw."""
 
 import base64
+import io
 from dataclasses import dataclass
 
 import cv2
@@ -10,6 +11,7 @@ from PIL import Image
 from handlers.preprocessing import View, central_view
 
 OVERLAY_SIDE = 256  # pixels of the longer side: enough to see the regions, cheap enough to send every time
+_COLOURS = 256  # of an overlay; banding shows only in smooth skies
 _HEAT_SHARE = 0.45  # how much of the colour an overlay's hottest pixel takes from the heat map
 
 
@@ -51,8 +53,10 @@ def overlay_png(heat: np.ndarray, frame: Frame) -> str:
     colours = cv2.applyColorMap((smooth * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
     share = np.float32(_HEAT_SHARE) * smooth
     canvas[top:bottom, left:right] = cv2.blendLinear(np.ascontiguousarray(seen), colours, 1 - share, share)
-    # Level 1 takes a third of the time of OpenCV's default for a tenth more bytes.
-    encoded, png = cv2.imencode(".png", canvas, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    if not encoded:
-        raise ValueError(f"OpenCV could not encode an overlay of shape {canvas.shape}")
-    return base64.b64encode(png).decode("ascii")
+    # A palette takes a third of the time of true colour and a quarter of the bytes, which Java has to copy as well.
+    palette = Image.fromarray(canvas[:, :, ::-1]).quantize(
+        _COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE
+    )
+    png = io.BytesIO()
+    palette.save(png, "PNG", compress_level=1)
+    return base64.b64encode(png.getvalue()).decode("ascii")

@@ -85,9 +85,10 @@ def test_heat_lands_where_the_view_was():
     image = Image.new("RGB", (240, 120), (90, 90, 90))
     view = View(60, 0, 180, 120)
     data = overlay_png(spot(2, 4), Frame(image, view, image.size))  # the right edge of the view, half way down
-    png = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))), float)
+    png = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"), float)
     changed = np.abs(png - 90).sum(2)
-    assert changed[:, :59].max() == 0 and changed[:, 181:].max() == 0
+    # The palette may move a colour by a little.
+    assert changed[:, :59].max() < 30 and changed[:, 181:].max() < 30 < changed.max()
     row, column = np.unravel_index(changed.argmax(), changed.shape)
     assert 156 <= column < 180 and 42 <= row < 78
 
