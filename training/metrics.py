@@ -49,7 +49,8 @@ def wilson_interval(successes: int, total: int, z: float = 1.96) -> tuple[float,
     share = successes / total
     centre = share + z * z / (2 * total)
     spread = z * (share * (1 - share) / total + z * z / (4 * total * total)) ** 0.5
-    return ((centre - spread) / (1 + z * z / total), (centre + spread) / (1 + z * z / total))
+    low, high = ((centre + sign * spread) / (1 + z * z / total) for sign in (-1, 1))
+    return (max(0.0, low), min(1.0, high))
 
 
 def report(probabilities: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> dict:
