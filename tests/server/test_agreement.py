@@ -30,7 +30,7 @@ def test_training_and_serving_agree(server, photo, tmp_path, task):
         items.append((Record(tmp_path / name, "s", "real", "real", "mixed", name), 0))
 
     card = read_card(RELEASED / f"{task}.json")
-    network = build_network(str(RELEASED / f"{task}.safetensors"), len(CLASSES[task])).eval()
+    network = build_network(card.architecture, str(RELEASED / f"{task}.safetensors"), len(CLASSES[task])).eval()
     pictures = Pictures(items, EvaluationTransform(card.preprocessing))
     with torch.inference_mode():
         trained = network(torch.stack([tensor for tensor, _ in pictures])).numpy()
