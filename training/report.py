@@ -135,8 +135,8 @@ def main() -> None:
     seed = json.loads((arguments.released / "authenticity.json").read_text())["training"]["seed"]
     parts = split(read_artifact(arguments.data), seed)
     described = conditions(arguments.data, "test", seed)
-    faster = conditions(arguments.data, "test", seed, bf16_is_fast(torch.device("cpu")))
     scored = {task: Scored(task, arguments.released, parts["test"], arguments.workers) for task in CLASSES}
+    faster = conditions(arguments.data, "test", seed, bf16_is_fast(scored["authenticity"].classifier.device))
     out = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     if "seen" in arguments.only:
