@@ -29,6 +29,7 @@ from tqdm import tqdm
 from handlers.card import Preprocessing
 from handlers.classifier import Classifier
 from handlers.network import ARCHITECTURES, file_sha256
+from training.cutmix import paste_pieces
 from training.data import (
     CLASSES,
     NO_LABEL,
@@ -69,6 +70,9 @@ parser.add_argument("--batch", type=int, default=64, help="pictures a step and p
 parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate of AdamW, for a batch of 64")
 parser.add_argument("--weight-decay", type=float, default=0.05)
 parser.add_argument("--label-smoothing", type=float, default=0.05)
+parser.add_argument(
+    "--cutmix", type=float, default=0.0, help="share of the steps in which a piece of another picture is pasted in"
+)
 parser.add_argument("--patience", type=int, default=5, help="epochs without a better validation before it stops")
 parser.add_argument("--average", type=float, default=0.998, help="decay of the weights' moving average; 0: none")
 parser.add_argument("--train-size", type=int, default=192, help="side of the training crops, pixels")
@@ -228,15 +232,20 @@ def save_best() -> None:
         replace_json(args.out / f"{task}.json", card)
 
 
-def loss_of(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
-    """The mean over the tasks of their cross entropy. logits (N, outputs), labels (N, tasks)."""
+def loss_of(
+    logits: torch.Tensor, labels: torch.Tensor, smoothing: float, shares: torch.Tensor | float = 1.0
+) -> torch.Tensor:
+    """The mean over the tasks of their cross entropy. logits (N, outputs), labels (N, tasks).
+
+    shares (N,): how much of each picture its labels speak for.
+    """
     losses = []
     for column, (task, stretch) in enumerate(stretches.items()):
-        total = cross_entropy(
-            logits[:, stretch], labels[:, column], class_weights[task].to(logits.device), reduction="sum",
+        each = cross_entropy(
+            logits[:, stretch], labels[:, column], class_weights[task].to(logits.device), reduction="none",
             ignore_index=NO_LABEL, label_smoothing=smoothing,
         )  # fmt: skip
-        losses.append(total / (labels[:, column] != NO_LABEL).sum().clamp(min=1))
+        losses.append((each * shares).sum() / (labels[:, column] != NO_LABEL).sum().clamp(min=1))
     return torch.stack(losses).mean()
 
 
@@ -282,9 +291,15 @@ while progress["epoch"] < args.epochs and not progress["stopped"]:
     )  # fmt: skip
     for pictures, labels in batches:
         pictures = pictures.to(device, memory_format=torch.channels_last, non_blocking=True)
+        labels = labels.to(device)
+        partners, own_shares = None, 1.0
+        if args.cutmix and torch.rand(()) < args.cutmix:
+            pictures, partners, own_shares = paste_pieces(pictures)
         with autocast(device, use_bf16):
             logits = model(pictures)
-        loss = loss_of(logits.float(), labels.to(device), args.label_smoothing)
+        loss = loss_of(logits.float(), labels, args.label_smoothing, own_shares)
+        if partners is not None:
+            loss = loss + loss_of(logits.float(), labels[partners], args.label_smoothing, 1 - own_shares)
         if teachers:
             loss = 0.5 * loss + 0.5 * distance_to_teachers(logits.float(), pictures)
         optimiser.zero_grad(set_to_none=True)
