@@ -16,11 +16,18 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import torch
 import yaml
 
+from archive_scripts import capacity
+from archive_scripts.capacity import Machine, this_machine
+from archive_scripts.networks import write_exact_network
 from handlers.card import read_card
+from handlers.classifier import Classifier
 from handlers.declared import allowed_origins
+from handlers.engine import gate_file, quantised_file
 from handlers.explanation import TRUST_ANCHORS
+from handlers.gate import missed
 from handlers.network import file_sha256
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,13 +56,16 @@ def build(
     model_store: Path,
     settings: dict[str, object] | None = None,
     trust_anchors: Path | None = None,
+    machine: Machine | None = None,
 ) -> Path:
     """Builds `<model_store>/<endpoint>.mar` from the released weights and returns its path.
 
-    settings: TorchServe settings that replace those of archive_scripts/<endpoint>.yaml, such as deviceIds;
+    settings: TorchServe settings that replace those of archive_scripts/endpoints.yaml, such as deviceIds;
         those of "handler" one by one.
+    machine: what `auto` is made of there; this one where not given.
     trust_anchors: certificates, PEM, of the authorities whose signers of Content Credentials count as trusted.
-    Raises BuildError where weights, card or a setting is missing or they do not belong together.
+    Raises BuildError where weights, card or a setting is missing or they do not belong together, and where a fast
+    network that is released beside them changes more than handlers/gate.py allows.
     """
     cards = {}
     for name in model_names(endpoint):
@@ -78,10 +88,13 @@ def build(
         for name in cards:
             shutil.copy(released / f"{name}.safetensors", content)
             shutil.copy(released / f"{name}.json", content)
+        _add_networks([Classifier(released, name, torch.device("cpu")) for name in cards], released, content)
         if trust_anchors:
             shutil.copy(trust_anchors, content / TRUST_ANCHORS)
         config = staging / "model-config.yaml"
-        config.write_text(yaml.safe_dump(_settings(endpoint, settings or {}), sort_keys=True))
+        config.write_text(
+            yaml.safe_dump(_settings(endpoint, settings or {}, machine or this_machine()), sort_keys=True)
+        )
         _run_archiver(endpoint, version, content, config, staging)
         made = staging / f"{endpoint}.mar"
         target = model_store / f"{endpoint}.mar"
@@ -94,9 +107,50 @@ def build(
     return target
 
 
-def _settings(endpoint: str, replaced: dict[str, object]) -> dict[str, object]:
-    settings = yaml.safe_load((ROOT / "archive_scripts" / f"{endpoint}.yaml").read_text())
-    return settings | replaced | {"handler": settings["handler"] | replaced.get("handler", {})}
+def _add_networks(classifiers: list[Classifier], released: Path, content: Path) -> None:
+    """Each trunk's network in fp32, and the quantised one where it is released and passed its gate."""
+    for classifier in {one.trunk_id: one for one in classifiers}.values():
+        write_exact_network(classifier, content)
+        gate_path = released / gate_file(classifier.trunk_id)
+        if not gate_path.exists():
+            continue  # a model fresh from training is served in fp32 until training.quantise has measured it
+        gate = json.loads(gate_path.read_text())
+        refused = _faults(gate, released, classifier.trunk_id)
+        if refused:
+            raise BuildError(
+                f"{gate_path.name} does not pass the gate: {'; '.join(refused)}.\n"
+                f"Run training.quantise again, or remove the file to serve in fp32."
+            )
+        for file in (gate_path, *(released / name for name in gate["files"])):
+            shutil.copy(file, content)
+
+
+def _faults(gate: dict, released: Path, trunk_id: str) -> list[str]:
+    """Why a trunk's fast precisions may not go into an archive; empty where they may."""
+    lines = [
+        f"{precision}: {line}" for precision in gate["bands"] for line in missed(gate["figures"].get(precision, {}))
+    ]
+    if "int8" in gate["bands"] and quantised_file(trunk_id) not in gate["files"]:
+        lines.append(f"{quantised_file(trunk_id)} is not described")
+    for name, digest in gate["files"].items():
+        if not (released / name).is_file():
+            lines.append(f"{name} is missing")
+        elif file_sha256(released / name) != digest:
+            lines.append(f"{name} is not the file that was measured")
+    return lines
+
+
+def _settings(endpoint: str, replaced: dict[str, object], machine: Machine) -> dict[str, object]:
+    described = yaml.safe_load((ROOT / "archive_scripts" / "endpoints.yaml").read_text())
+    every, own = described["every"], described[endpoint]
+    handler = every["handler"] | own.get("handler", {}) | replaced.get("handler", {})
+    automatic = capacity.settings(endpoint, machine)
+    return _without_auto(every | own | replaced, automatic) | {"handler": _without_auto(handler, automatic)}
+
+
+def _without_auto(settings: dict[str, object], automatic: dict[str, int]) -> dict[str, object]:
+    # What the rule does not know keeps the word, for the handler to understand.
+    return {name: automatic.get(name, value) if value == "auto" else value for name, value in settings.items()}
 
 
 def _run_archiver(endpoint: str, version: str, content: Path, config: Path, staging: Path) -> None:
@@ -126,8 +180,10 @@ def _rewrite_reproducibly(made: Path, target: Path) -> None:
                 content = json.dumps(manifest, indent=2, sort_keys=True).encode()
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.external_attr = 0o644 << 16
-            # Half-precision weights hardly shrink; storing them keeps building and loading quick.
-            entry.compress_type = zipfile.ZIP_STORED if name.endswith(".safetensors") else zipfile.ZIP_DEFLATED
+            # Weights hardly shrink; storing them keeps building and loading quick.
+            entry.compress_type = (
+                zipfile.ZIP_STORED if name.endswith((".safetensors", ".bin")) else zipfile.ZIP_DEFLATED
+            )
             archive.writestr(entry, content)
 
 
@@ -146,6 +202,8 @@ def main() -> None:
                         help="GPUs that an endpoint's workers take in turn, such as authenticity=0,1")  # fmt: skip
     parser.add_argument("--workers", type=_pair, action="append", default=[], metavar="ENDPOINT=N",
                         help="workers that start with the server")  # fmt: skip
+    parser.add_argument("--cores", type=int, help="of the machine that will serve, where it is another one")
+    parser.add_argument("--gpus", type=int, help="of the machine that will serve, where it is another one")
     parser.add_argument("--trust-anchors", type=Path, metavar="PEM",
                         help="authorities whose signers of Content Credentials count as trusted")  # fmt: skip
     parser.add_argument("--manifest-hosts", nargs="+", action="extend", default=[], metavar="HOST[:PORT]",
@@ -168,15 +226,25 @@ def main() -> None:
         parser.error(str(error))
     if arguments.manifest_hosts:
         replaced["explanation"]["handler"] = {"manifest_hosts": arguments.manifest_hosts}
+    found = this_machine()
+    machine = Machine(
+        cores=found.cores if arguments.cores is None else arguments.cores,
+        gpus=found.gpus if arguments.gpus is None else arguments.gpus,
+    )
     for endpoint in ENDPOINTS:
         try:
             archive = build(
-                endpoint, arguments.released, arguments.model_store, replaced[endpoint], arguments.trust_anchors
+                endpoint,
+                arguments.released,
+                arguments.model_store,
+                replaced[endpoint],
+                arguments.trust_anchors,
+                machine,
             )
         except (BuildError, ValueError) as error:
             sys.exit(f"error: {error}")
         print(f"built {archive}  {archive.stat().st_size / 1e6:.1f} MB  sha256 {file_sha256(archive)[:12]}")
-    print("Next: make serve")
+    print(f"for {machine.cores} core(s) and {machine.gpus} GPU(s). Next: make serve")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,10 @@ import torch
 
 from handlers.classifier import Classifier
 from handlers.decode import Picture, decode
+from handlers.engine import Engine, choose_engine
 from handlers.errors import RequestError
 from handlers.payload import Request, read_request
+from handlers.preprocessing import needed_side
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +34,24 @@ class BatchHandler(ABC):
         device = (
             torch.device("cuda", int(gpu)) if gpu is not None and torch.cuda.is_available() else torch.device("cpu")
         )
-        threads = (context.model_yaml_config or {}).get("handler", {}).get("threads")
-        if threads:
-            torch.set_num_threads(int(threads))
+        settings = (context.model_yaml_config or {}).get("handler", {})
+        threads = int(settings.get("threads", 1))
+        torch.set_num_threads(threads)
         folder = Path(properties["model_dir"])
         self.classifiers = {name: Classifier(folder, name, device) for name in self.model_names}
-        logger.info("%s ready on %s with %d thread(s)", type(self).__name__, device, torch.get_num_threads())
+        self.needed_side = max(needed_side(one.card.preprocessing) for one in self.classifiers.values())
+        # Models trained as heads on one trunk share its engine: it runs once for all of them.
+        self.engines: dict[str, Engine] = {}
+        for classifier in self.classifiers.values():
+            if classifier.trunk_id not in self.engines:
+                engine = choose_engine(folder, classifier, threads, settings.get("precision", "auto"))
+                self.engines[classifier.trunk_id] = engine
+        names = ", ".join(engine.name for engine in self.engines.values())
+        logger.info("%s ready: %s on %s, %d thread(s)", type(self).__name__, names, device, threads)
+
+    def engine_of(self, classifier: Classifier) -> Engine:
+        """What computes the features that a classifier needs."""
+        return self.engines[classifier.trunk_id]
 
     def handle(self, data: list[dict[str, Any]], context) -> list[str]:
         """Answers a batch: the text of one JSON object an item, in order, with status 400 on those at fault."""
@@ -48,7 +62,7 @@ class BatchHandler(ABC):
                 # TorchServe's route /explanations calls the same handler and says so in a header.
                 explain = context.get_request_header(index, "explain") == "True"
                 request = read_request(fields, explain)
-                prepared[index] = self.prepare(decode(request.picture), request)
+                prepared[index] = self.prepare(decode(request.picture, self.needed_side), request)
             except Exception as error:
                 answers[index] = self._fault(index, error, context)
         outputs = self.infer(list(prepared.values())) if prepared else []

@@ -17,27 +17,33 @@ pi_heif.register_heif_opener()
 Image.MAX_IMAGE_PIXELS = limits.MAX_PIXELS
 
 _ORIENTATION = 0x0112  # the EXIF tag
+_LYING = (5, 6, 7, 8)  # its values under which width and height change places
 
 
 @dataclass(frozen=True)
 class Picture:
     """A decoded picture and what its file says of itself.
 
-    image: RGB, 8 bits a channel, turned upright after its EXIF orientation.
+    image: RGB, 8 bits a channel, turned upright after its EXIF orientation; smaller than the file's picture where
+        decoding was told how much is needed.
+    size: (width, height) of the file's picture, upright.
     format: one of limits.FORMATS.
     exif: the file's EXIF tags as Pillow reads them, before the orientation was applied.
     """
 
     image: Image.Image
+    size: tuple[int, int]
     format: str
     mode: str
     byte_count: int
     exif: Image.Exif
 
 
-def decode(data: bytes) -> Picture:
+def decode(data: bytes, needed: int | None = None) -> Picture:
     """Decodes one file: the first frame where there are several.
 
+    needed: a shorter side, in pixels, that is enough. A JPEG is then decoded at 1/2, 1/4 or 1/8 of its size as long as
+        that much is left, which saves most of the time and memory of a large one. All of it where not given.
     Raises RequestError where the file is empty, too large, of an unknown format, broken, or outside the limits.
     """
     if not data:
@@ -51,7 +57,7 @@ def decode(data: bytes) -> Picture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata is reported in the answer, not in the worker's log
-            return _decode(data)
+            return _decode(data, needed)
     except (RequestError, MemoryError):  # too little memory is no fault of the file
         raise
     except Image.DecompressionBombError as error:  # Pillow's own check of the header, at twice our limit
@@ -68,18 +74,26 @@ def decode(data: bytes) -> Picture:
         raise RequestError("broken_picture", f"The picture cannot be decoded: {error}") from error
 
 
-def _decode(data: bytes) -> Picture:
+def _decode(data: bytes, needed: int | None) -> Picture:
     with Image.open(io.BytesIO(data), formats=limits.FORMATS) as opened:
         _check_size(*opened.size)
         # MPO is a JPEG with further pictures behind the first, as many cameras write for previews.
         picture_format = "JPEG" if opened.format == "MPO" else opened.format
         mode = opened.mode
         exif = opened.getexif()
+        stored_size = opened.size
+        if needed and picture_format == "JPEG":
+            shrink = min(stored_size) / needed
+            opened.draft(None, (int(stored_size[0] / shrink), int(stored_size[1] / shrink)))
+        is_smaller = opened.size != stored_size
         opened.load()
         upright = _turn_upright(opened, exif)
         image = _to_rgb(upright)
     _check_size(*image.size)
-    return Picture(image=image, format=picture_format, mode=mode, byte_count=len(data), exif=exif)
+    size = image.size
+    if is_smaller:
+        size = stored_size[::-1] if exif.get(_ORIENTATION, 1) in _LYING else stored_size
+    return Picture(image=image, size=size, format=picture_format, mode=mode, byte_count=len(data), exif=exif)
 
 
 def _check_size(width: int, height: int) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from handlers.base import BatchHandler
@@ -14,9 +15,11 @@ from handlers.file_facts import file_facts
 from handlers.heatmap import METHODS
 from handlers.overlay import Frame, frame_of
 from handlers.payload import Request
+from handlers.preprocessing import picture_to_pixels
 from handlers.verdicts import authenticity_answer, generator_type_answer
 
 TRUST_ANCHORS = "trust_anchors.pem"  # in the archive, where the operator named some when building it
+DETAILS = ("full", "verdicts")  # the option `detail`: verdicts alone cost little more than one of the two
 DECIDED = "decided"  # the option `class`: the class that the authenticity model decides for
 
 
@@ -30,15 +33,21 @@ class Explanation(BatchHandler):
 
     # Nested because TorchServe wants one class at the top of a handler's module.
     @dataclass(frozen=True)
-    class Prepared:
-        """What is kept of a picture until its answer: the full-size pixels are let go."""
+    class Evidence:
+        """What a full answer needs of a picture beside its pixels: the full-size ones are let go."""
 
-        tensors: dict[str, torch.Tensor]
         frame: Frame
         facts: dict[str, Any]
         declared: dict[str, Any]
         class_name: str
         method: str
+
+    @dataclass(frozen=True)
+    class Prepared:
+        """What is kept of a picture until its answer. pixels: the input of each trunk, by its id."""
+
+        pixels: dict[str, np.ndarray]
+        evidence: "Explanation.Evidence | None"  # None where only the verdicts are wanted
 
     @dataclass(frozen=True)
     class Output:
@@ -54,8 +63,6 @@ class Explanation(BatchHandler):
         settings = (context.model_yaml_config or {}).get("handler", {})
         self.manifest_hosts = allowed_origins(settings.get("manifest_hosts") or ())
         authenticity, generator_type = self.classifiers.values()
-        # Trained as two heads on one trunk, the models need it run only once.
-        self.one_trunk = authenticity.sees_the_same_as(generator_type)
         # Each class belongs to one model. "real" is a class of both: the model that gives the verdict explains it.
         self.model_of_class = {
             class_name: classifier.card.name
@@ -64,10 +71,14 @@ class Explanation(BatchHandler):
         }
 
     def prepare(self, picture: Picture, request: Request) -> Prepared:
-        seen_by = ["authenticity"] if self.one_trunk else list(self.classifiers)
-        return self.Prepared(
-            tensors={name: self.classifiers[name].prepare(picture.image) for name in seen_by},
-            frame=frame_of(picture.image, self.classifiers["authenticity"].card.preprocessing.crop),
+        pixels = {
+            classifier.trunk_id: picture_to_pixels(picture.image, classifier.card.preprocessing)
+            for classifier in {one.trunk_id: one for one in self.classifiers.values()}.values()
+        }
+        if request.choice("detail", DETAILS, "full") == "verdicts":
+            return self.Prepared(pixels, None)
+        evidence = self.Evidence(
+            frame=frame_of(picture, self.classifiers["authenticity"].card.preprocessing.crop),
             facts=file_facts(picture),
             class_name=request.choice("class", (DECIDED, *self.model_of_class), DECIDED),
             method=request.choice("method", METHODS, "gradcam"),
@@ -80,15 +91,15 @@ class Explanation(BatchHandler):
                 manifest_hosts=self.manifest_hosts,
             ),
         )
+        return self.Prepared(pixels, evidence)
 
     def infer(self, prepared: list[Prepared]) -> list[Output]:
-        features = {
-            name: self.classifiers[name].features([item.tensors[name] for item in prepared])
-            for name in prepared[0].tensors
-        }
-        if self.one_trunk:
-            features["generator_type"] = features["authenticity"]
-        logits = {name: classifier.logits(features[name]).cpu() for name, classifier in self.classifiers.items()}
+        features, logits = {}, {}
+        for trunk_id, engine in self.engines.items():
+            heads = [one for one in self.classifiers.values() if one.trunk_id == trunk_id]
+            seen, by_head = engine.score(np.stack([item.pixels[trunk_id] for item in prepared]), heads)
+            features |= {one.card.name: seen for one in heads}
+            logits |= {name: rows.cpu() for name, rows in by_head.items()}
         return [
             self.Output(
                 {name: rows[index] for name, rows in logits.items()},
@@ -99,19 +110,23 @@ class Explanation(BatchHandler):
 
     def answer(self, prepared: Prepared, output: Output) -> dict[str, Any]:
         authenticity = authenticity_answer(self.classifiers["authenticity"], output.logits["authenticity"])
-        class_name = authenticity["label"] if prepared.class_name == DECIDED else prepared.class_name
+        inferred = {
+            "authenticity": authenticity,
+            "generator_type": generator_type_answer(
+                self.classifiers["generator_type"], output.logits["generator_type"]
+            ),
+        }
+        evidence = prepared.evidence
+        if evidence is None:
+            return {"inferred": inferred}
+        class_name = authenticity["label"] if evidence.class_name == DECIDED else evidence.class_name
         model = self.model_of_class[class_name]
+        heatmap = heatmap_answer(
+            self.classifiers[model], output.features[model], evidence.frame, class_name, evidence.method
+        )
         return {
-            "summary": summarise(prepared.declared, authenticity["verdict"]),
-            "inferred": {
-                "authenticity": authenticity,
-                "generator_type": generator_type_answer(
-                    self.classifiers["generator_type"], output.logits["generator_type"]
-                ),
-                "heatmap": heatmap_answer(
-                    self.classifiers[model], output.features[model], prepared.frame, class_name, prepared.method
-                ),
-            },
-            "declared": prepared.declared,
-            "file": prepared.facts,
+            "summary": summarise(evidence.declared, authenticity["verdict"]),
+            "inferred": inferred | {"heatmap": heatmap},
+            "declared": evidence.declared,
+            "file": evidence.facts,
         }

@@ -7,7 +7,7 @@ from handlers.decode import Picture
 
 def file_facts(picture: Picture) -> dict[str, Any]:
     """Format, size in pixels as shown (upright), bytes, and Pillow's name of the colour mode as stored."""
-    width, height = picture.image.size
+    width, height = picture.size
     return {
         "format": picture.format,
         "width": width,

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from handlers.decode import Picture
 from handlers.preprocessing import View, central_view
 
 OVERLAY_SIDE = 256  # pixels of the longer side: enough to see the regions, cheap enough to send every time
@@ -27,9 +28,9 @@ class Frame:
     full_size: tuple[int, int]
 
 
-def frame_of(image: Image.Image, crop: float) -> Frame:
-    """The frame of an RGB picture whose network sees the central square of `crop` times the shorter side."""
-    return Frame(thumbnail(image), central_view(*image.size, crop), image.size)
+def frame_of(picture: Picture, crop: float) -> Frame:
+    """The frame of a picture whose network sees the central square of `crop` times the shorter side."""
+    return Frame(thumbnail(picture.image), central_view(*picture.size, crop), picture.size)
 
 
 def thumbnail(image: Image.Image) -> Image.Image:

@@ -1,5 +1,6 @@
 """From a decoded picture to the network's input. Training and serving both call this, and nothing else does it."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,14 @@ def central_view(width: int, height: int, crop: float) -> View:
     side = max(1, round(min(width, height) * crop))
     left, top = (width - side) // 2, (height - side) // 2
     return View(left, top, left + side, top + side)
+
+
+_GAP = 1.5  # by how much at least the resize shrinks what a JPEG's own scaling has left: measured in docs/backends.md
+
+
+def needed_side(preprocessing: Preprocessing) -> int:
+    """The shorter side, in pixels, below which decoding must not scale a picture down (handlers.decode)."""
+    return math.ceil(_GAP * preprocessing.size / preprocessing.crop)
 
 
 def pixels_to_tensor(pixels: np.ndarray, preprocessing: Preprocessing) -> torch.Tensor:

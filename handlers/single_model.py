@@ -4,6 +4,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from handlers.base import BatchHandler
@@ -13,6 +14,7 @@ from handlers.evidence import heatmap_answer
 from handlers.heatmap import METHODS
 from handlers.overlay import Frame, frame_of
 from handlers.payload import Request
+from handlers.preprocessing import picture_to_pixels
 
 
 @dataclass(frozen=True)
@@ -31,23 +33,24 @@ class SingleModelHandler(BatchHandler):
     def classifier(self) -> Classifier:
         return self.classifiers[self.model_names[0]]
 
-    def prepare(self, picture: Picture, request: Request) -> tuple[torch.Tensor, Explained | None]:
+    def prepare(self, picture: Picture, request: Request) -> tuple[np.ndarray, Explained | None]:
         explained = None
         if request.explain:
             class_name = request.choice("class", ("decided", *self.classifier.card.classes), "decided")
             explained = Explained(
-                frame=frame_of(picture.image, self.classifier.card.preprocessing.crop),
+                frame=frame_of(picture, self.classifier.card.preprocessing.crop),
                 class_name=None if class_name == "decided" else class_name,
                 method=request.choice("method", METHODS, "gradcam"),
             )
-        return self.classifier.prepare(picture.image), explained
+        return picture_to_pixels(picture.image, self.classifier.card.preprocessing), explained
 
-    def infer(self, prepared: list[tuple[torch.Tensor, Explained | None]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        features = self.classifier.features([tensor for tensor, _ in prepared])
-        return list(zip(self.classifier.logits(features).cpu(), features, strict=True))
+    def infer(self, prepared: list[tuple[np.ndarray, Explained | None]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        pixels = np.stack([pixels for pixels, _ in prepared])
+        features, logits = self.engine_of(self.classifier).score(pixels, [self.classifier])
+        return list(zip(logits[self.classifier.card.name].cpu(), features, strict=True))
 
     def answer(
-        self, prepared: tuple[torch.Tensor, Explained | None], output: tuple[torch.Tensor, torch.Tensor]
+        self, prepared: tuple[np.ndarray, Explained | None], output: tuple[torch.Tensor, torch.Tensor]
     ) -> dict[str, Any]:
         (_, explained), (logits, features) = prepared, output
         answered = self.answer_logits(logits)

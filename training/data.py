@@ -151,11 +151,16 @@ def labelled(records: list[Record], task: str) -> list[tuple[Record, int]]:
 
 
 class Pictures(Dataset):
-    """Decodes with the handlers' own decoder and applies a transform: (index) -> (tensor, label or labels)."""
+    """Decodes with the handlers' own decoder and applies a transform: (index) -> (tensor, label or labels).
 
-    def __init__(self, items: list[tuple[Record, int | tuple[int, ...]]], transform) -> None:
+    needed: what the decoder is told that is enough (handlers.decode); what is trained and scored as it will be served
+        takes handlers.preprocessing.needed_side.
+    """
+
+    def __init__(self, items: list[tuple[Record, int | tuple[int, ...]]], transform, needed: int | None = None) -> None:
         self.items = items
         self.transform = transform
+        self.needed = needed
 
     def __len__(self) -> int:
         return len(self.items)
@@ -163,7 +168,7 @@ class Pictures(Dataset):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         record, label = self.items[index]
         try:
-            image = decode(record.path.read_bytes()).image
+            image = decode(record.path.read_bytes(), self.needed).image
         except (OSError, RequestError) as error:
             raise DataError(f"{record.path}: {error}") from error
         return self.transform(image), torch.tensor(label)

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from handlers.classifier import Classifier
+from handlers.preprocessing import needed_side
 from handlers.verdicts import verdict
 from training.data import SPLITS, Pictures, Record, labelled, read_artifact, split
 from training.files import replace_json
@@ -35,7 +36,11 @@ def predict(
     transform: from an RGB picture to the network's input; the server's own where not given. bf16: faster, where only
     figures are wanted and not what the server would say to the last digit.
     """
-    pictures = Pictures(items, transform or EvaluationTransform(classifier.card.preprocessing))
+    preprocessing = classifier.card.preprocessing
+    if transform:
+        pictures = Pictures(items, transform)
+    else:
+        pictures = Pictures(items, EvaluationTransform(preprocessing), needed_side(preprocessing))
     loader = DataLoader(pictures, batch_size=batch, num_workers=workers)
     with autocast(classifier.device, bf16):
         logits = [

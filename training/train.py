@@ -29,6 +29,7 @@ from tqdm import tqdm
 from handlers.card import Preprocessing
 from handlers.classifier import Classifier
 from handlers.network import ARCHITECTURES, file_sha256
+from handlers.preprocessing import needed_side
 from training.cutmix import paste_pieces
 from training.data import (
     CLASSES,
@@ -121,12 +122,14 @@ train_items, validation_items = (
 )
 sampler = BalancedSampler(weights, args.seed, rank, world)
 train_loader = DataLoader(
-    Pictures(train_items, TrainingTransform(preprocessing, args.train_size, args.native)),
+    Pictures(
+        train_items, TrainingTransform(preprocessing, args.train_size, args.native), needed_side(preprocessing)
+    ),
     batch_size=args.batch, sampler=sampler, num_workers=args.workers, drop_last=True,
     pin_memory=device.type == "cuda",
 )  # fmt: skip
 validation_loader = DataLoader(
-    Pictures(validation_items[rank::world], EvaluationTransform(preprocessing)),
+    Pictures(validation_items[rank::world], EvaluationTransform(preprocessing), needed_side(preprocessing)),
     batch_size=args.batch, num_workers=args.workers,
 )  # fmt: skip
 steps_per_epoch = len(sampler) // args.batch

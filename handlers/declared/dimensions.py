@@ -25,7 +25,7 @@ _SIZES: dict[str, set[tuple[int, int]]] = {
 
 def read_dimensions(file: OpenedFile) -> Reading:
     """A finding that says nothing by itself where the upright picture has one of these sizes."""
-    width, height = file.picture.image.size
+    width, height = file.picture.size
     size = (max(width, height), min(width, height))
     makers = [maker for maker, sizes in _SIZES.items() if size in sizes]
     if not makers:

@@ -43,7 +43,8 @@ def test_an_archive_holds_code_weights_and_settings(endpoint, models, archives):
     if endpoint != "generator_type":
         assert manifest["model"]["modelVersion"] == card["version"]
     assert len([name for name in names if name.endswith(".safetensors")]) == models
-    assert not [name for name in names if name.endswith((".pt", ".pth", ".bin", ".pkl", ".pyc"))]
+    assert not [name for name in names if name.endswith((".pt", ".pth", ".pkl", ".pyc"))]
+    assert all(name.startswith("trunk-") for name in names if name.endswith(".bin"))  # OpenVINO's, which are no pickles
     assert {"minWorkers", "batchSize", "maxBatchDelay", "responseTimeout", "deviceType"} <= set(config)
 
 
@@ -104,7 +105,9 @@ def test_command_line(tmp_path):
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("*.mar"))) == 3 and "Next:" in done.stdout
     assert settings_of(tmp_path / "authenticity.mar")["deviceIds"] == [0, 1]
-    assert settings_of(tmp_path / "explanation.mar")["handler"] == {"manifest_hosts": hosts, "threads": 1}
+    assert settings_of(tmp_path / "explanation.mar")["handler"] == {
+        "manifest_hosts": hosts, "threads": 1, "precision": "auto",
+    }  # fmt: skip
     assert "manifest_hosts" not in settings_of(tmp_path / "authenticity.mar")["handler"]
     wrong = subprocess.run([*command, "--devices", "nothing=0"], cwd=ROOT, capture_output=True, text=True)
     assert wrong.returncode == 2 and "ENDPOINT=VALUE" in wrong.stderr

@@ -1,10 +1,10 @@
 """What happens to each item of a batch, without a server: the context is TorchServe's own class."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from jsonschema import Draft202012Validator
 from safetensors.torch import load_file, save_file
 from ts.context import Context, RequestProcessor
@@ -12,6 +12,7 @@ from ts.context import Context, RequestProcessor
 import handlers
 from archive_scripts.build import ENDPOINTS, RELEASED
 from handlers.authenticity import Authenticity
+from handlers.classifier import Classifier
 from handlers.explanation import Explanation
 from handlers.generator_type import GeneratorType
 from handlers.network import file_sha256
@@ -120,7 +121,8 @@ def test_a_fault_of_ours_is_that_items_500(endpoint, photo, monkeypatch):
 def test_a_worker_uses_the_gpu_it_was_given(monkeypatch, gpu_id, gpus, expected):
     devices = []
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
-    monkeypatch.setattr("handlers.base.Classifier", lambda folder, name, device: devices.append(str(device)))
+    loaded = Classifier(RELEASED, "authenticity", torch.device("cpu"))
+    monkeypatch.setattr("handlers.base.Classifier", lambda folder, name, device: devices.append(str(device)) or loaded)
     given = context(1)
     given.system_properties["gpu_id"] = gpu_id
     Authenticity().initialize(given)
@@ -129,28 +131,41 @@ def test_a_worker_uses_the_gpu_it_was_given(monkeypatch, gpu_id, gpus, expected)
 
 def test_one_trunk_and_two_give_the_same_answer(photo, tmp_path):
     """Sharing the features is only a shortcut: run apart, the models say the same."""
-    for name in ("authenticity", "generator_type"):
-        shutil.copy(RELEASED / f"{name}.json", tmp_path)
     trunk = load_file(RELEASED / "authenticity.safetensors")
-    head = load_file(RELEASED / "generator_type.safetensors")
-    save_file(trunk, tmp_path / "authenticity.safetensors")
-    save_file(trunk | {n: head[n] for n in ("fc.weight", "fc.bias")}, tmp_path / "generator_type.safetensors")
-    for name in ("authenticity", "generator_type"):
-        card = json.loads((tmp_path / f"{name}.json").read_text())
-        card["weights_sha256"] = file_sha256(tmp_path / f"{name}.safetensors")
-        (tmp_path / f"{name}.json").write_text(json.dumps(card))
-    made = context(1)
-    made.system_properties["model_dir"] = str(tmp_path)
-    handler = Explanation()
-    handler.initialize(made)
-    assert handler.one_trunk
-    data = [{"body": encoded(photo, "PNG")}]
-    (shared,) = handled(handler, data, context(1))
-    handler.one_trunk = False
-    (apart,) = handled(handler, data, context(1))
+    answers = []
+    for form in (torch.float16, torch.float32):  # the same numbers, but stored otherwise: another trunk
+        folder = tmp_path / str(form)
+        folder.mkdir()
+        for name in ("authenticity", "generator_type"):
+            tensors = load_file(RELEASED / f"{name}.safetensors")
+            tensors = trunk | {n: tensors[n] for n in ("fc.weight", "fc.bias")}
+            dtype = form if name == "generator_type" else torch.float16
+            save_file({n: t.to(dtype) for n, t in tensors.items()}, folder / f"{name}.safetensors")
+            card = json.loads((RELEASED / f"{name}.json").read_text())
+            card["weights_sha256"] = file_sha256(folder / f"{name}.safetensors")
+            (folder / f"{name}.json").write_text(json.dumps(card))
+        made = context(1)
+        made.system_properties["model_dir"] = str(folder)
+        handler = Explanation()
+        handler.initialize(made)
+        assert len(handler.engines) == (1 if form == torch.float16 else 2)
+        answers += handled(handler, [{"body": encoded(photo, "PNG")}], context(1))
+    shared, apart = answers
     for name in ("authenticity", "generator_type"):
         assert shared["inferred"][name]["logits"] == pytest.approx(apart["inferred"][name]["logits"], abs=1e-5)
     assert shared["inferred"]["heatmap"] == apart["inferred"]["heatmap"]
+
+
+def test_verdicts_alone_are_those_of_the_full_answer(photo):
+    handler = Explanation()
+    handler.initialize(context(1))
+    data = {"image": encoded(photo, "JPEG")}
+    (full,) = handled(handler, [data], context(1))
+    (bare,) = handled(handler, [data | {"detail": b"verdicts"}], context(1))
+    validate(bare, "verdicts")
+    assert bare == {"inferred": {name: full["inferred"][name] for name in ("authenticity", "generator_type")}}
+    together = handled(handler, [data, data | {"detail": b"verdicts"}], context(2))
+    assert [set(answer) for answer in together] == [set(full), {"inferred"}]
 
 
 @pytest.mark.parametrize("name", ["authenticity", "generator_type"])

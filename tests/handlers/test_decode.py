@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from archive_scripts.build import ROOT
 from handlers import limits
 from handlers.decode import decode
 from handlers.errors import RequestError
@@ -207,3 +210,66 @@ def _png(width: int, height: int, bit_depth: int, rows: bytes) -> bytes:
     for kind, content in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
         buffer.write(chunk(kind, content))
     return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("size", "needed", "scale"),
+    [
+        ((640, 480), 300, 1), ((1024, 768), 300, 2), ((768, 1024), 300, 2), ((4000, 3000), 300, 8),
+        ((1024, 768), None, 1), ((599, 599), 300, 1), ((600, 600), 300, 2), ((3000, 601), 300, 2),
+    ],
+)  # fmt: skip
+def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(photo, size, needed, scale):
+    """What is left is enough, and everything that is said of the file is said of its full size."""
+    data = encoded(photo.resize(size), "JPEG", quality=90)
+    decoded = decode(data, needed)
+    assert decoded.size == size
+    assert decoded.image.size == tuple(-(-side // scale) for side in size)
+    assert not needed or min(decoded.image.size) >= min(needed, *size)
+    assert colour_error(decoded.image.resize((320, 240)), photo) < 4
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_part_of_the_size_is_turned_upright_too(photo, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(photo.resize((1280, 960)), "JPEG", exif=exif)
+    whole, part = decode(data), decode(data, 300)
+    assert part.size == whole.size == whole.image.size
+    assert part.image.size == tuple(side // 2 for side in whole.size)
+    assert colour_error(part.image, whole.image.resize(part.image.size)) < 4
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP", "TIFF"])
+def test_other_formats_are_decoded_whole(photo, image_format):
+    assert decode(encoded(photo.resize((1280, 960)), image_format), 300).image.size == (1280, 960)
+
+
+def test_fifty_megapixels_stay_bounded(photo, tmp_path):
+    """One picture of 50 megapixels in a process of its own: seconds and megabytes, beside what importing takes."""
+    program = r"""
+import re, sys, time
+from PIL import Image
+from handlers.decode import decode
+data = open(sys.argv[1], "rb").read()
+def peak():
+    return int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]) / 1024
+before, started = peak(), time.process_time()
+decode(data, 300)
+print(time.process_time() - started, peak() - before)
+"""
+    smooth = photo.resize((8400, 6000), Image.Resampling.BICUBIC)
+    coarse = photo.resize((8400, 6000), Image.Resampling.NEAREST)  # as a PNG the other would exceed the bytes allowed
+    # A decoded pixel has 3 or 4 bytes: 200 MB. A progressive JPEG keeps its coefficients, two bytes each, besides.
+    for name, picture, options, seconds, megabytes in (
+        ("baseline.jpg", smooth, {"quality": 90}, 4, 60),
+        ("progressive.jpg", smooth, {"quality": 90, "progressive": True}, 12, 350),
+        ("whole.png", coarse, {"compress_level": 6}, 8, 450),
+    ):
+        picture.save(tmp_path / name, **options)
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path / name)], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        took, grew = map(float, done.stdout.split())
+        assert took < seconds and grew < megabytes, f"{name}: {took:.1f} s, {grew:.0f} MB"

@@ -13,11 +13,12 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from archive_scripts.build import RELEASED
 from handlers.classifier import Classifier
+from handlers.decode import Picture
 from handlers.heatmap import METHODS, eigen_cam, heat
-from handlers.network import load_network
 from handlers.overlay import OVERLAY_SIDE, Frame, frame_of, overlay_png
-from handlers.preprocessing import View
+from handlers.preprocessing import View, picture_to_tensor
 from handlers.regions import MAX_REGIONS, hot_regions, in_words
+from training.initial_weights import build_network
 
 REFERENCES = {"gradcam": GradCAM, "gradcam++": GradCAMPlusPlus, "layercam": LayerCAM, "eigencam": EigenCAM}
 
@@ -30,9 +31,15 @@ def test_every_method_has_a_reference():
 @pytest.mark.parametrize("name", ["authenticity", "generator_type"])
 def test_equals_the_grad_cam_package(name, method, photo):
     classifier = Classifier(RELEASED, name, torch.device("cpu"))
-    network = load_network(RELEASED / f"{name}.safetensors", classifier.card)
+    network = build_network(
+        classifier.card.architecture, str(RELEASED / f"{name}.safetensors"), len(classifier.card.classes)
+    ).eval()
     size = classifier.card.preprocessing.size
-    batch = torch.stack([classifier.prepare(photo), classifier.prepare(photo.rotate(180))])
+
+    def prepared(image):
+        return picture_to_tensor(image, classifier.card.preprocessing)
+
+    batch = torch.stack([prepared(photo), prepared(photo.rotate(180))])
     features = classifier.features(list(batch))
     assert torch.allclose(classifier.logits(features), network(batch), atol=1e-5)
     compared = 0
@@ -68,7 +75,7 @@ def test_overlay_is_bounded_and_keeps_its_shape(size):
     image = Image.new("RGB", size, "grey")
     drawn = np.zeros((5, 5), np.float32)
     drawn[0, 0] = 1
-    frame = frame_of(image, 1.0)
+    frame = frame_of(Picture(image, image.size, "PNG", "RGB", 1, Image.Exif()), 1.0)
     png = Image.open(io.BytesIO(base64.b64decode(overlay_png(drawn, frame))))
     assert png.format == "PNG" and png.size == frame.thumbnail.size
     assert max(png.size) <= OVERLAY_SIDE

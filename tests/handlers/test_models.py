@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from archive_scripts.build import RELEASED
 from handlers.card import Preprocessing, Thresholds, read_card
 from handlers.classifier import Classifier
-from handlers.network import file_sha256, load_network
+from handlers.network import file_sha256, load_weights
 from handlers.preprocessing import central_view, picture_to_pixels, picture_to_tensor
 from handlers.verdicts import verdict
 
@@ -59,7 +59,7 @@ def test_weights_that_the_card_does_not_describe(tmp_path):
     weights = tmp_path / "authenticity.safetensors"
     save_file({"conv1.weight": torch.zeros(1)}, weights)
     with pytest.raises(ValueError, match="SHA-256"):
-        load_network(weights, read_card(write_card(tmp_path)))
+        load_weights(weights, read_card(write_card(tmp_path)))
 
 
 def test_weights_of_another_shape(tmp_path):
@@ -67,7 +67,7 @@ def test_weights_of_another_shape(tmp_path):
     save_file({"layer9.weight": torch.zeros(1)}, weights)
     card = read_card(write_card(tmp_path, weights_sha256=file_sha256(weights)))
     with pytest.raises(ValueError, match="layer9"):
-        load_network(weights, card)
+        load_weights(weights, card)
 
 
 def test_a_pickle_is_never_opened(tmp_path):
@@ -82,13 +82,13 @@ def test_a_pickle_is_never_opened(tmp_path):
     weights.write_bytes(pickle.dumps(Harmful()))
     card = read_card(write_card(tmp_path, weights_sha256=file_sha256(weights)))
     with pytest.raises(Exception, match="(?i)header|deserializ"):
-        load_network(weights, card)
+        load_weights(weights, card)
     assert not touched.exists()
 
 
 def test_unknown_architecture(tmp_path):
     with pytest.raises(ValueError, match="resnet99"):
-        load_network(RELEASED / "authenticity.safetensors", read_card(write_card(tmp_path, architecture="resnet99")))
+        load_weights(RELEASED / "authenticity.safetensors", read_card(write_card(tmp_path, architecture="resnet99")))
 
 
 @pytest.mark.parametrize(
