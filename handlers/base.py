@@ -34,6 +34,8 @@ class BatchHandler(ABC):
         device = (
             torch.device("cuda", int(gpu)) if gpu is not None and torch.cuda.is_available() else torch.device("cpu")
         )
+        if gpu is not None and device.type == "cpu":
+            logger.warning("TorchServe assigned GPU %s, but torch can use none: serving on the processor", gpu)
         settings = (context.model_yaml_config or {}).get("handler", {})
         threads = int(settings.get("threads", 1))
         torch.set_num_threads(threads)

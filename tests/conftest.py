@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -72,10 +73,19 @@ def start_server(folder: Path, store: Path, **changes: str) -> TorchServe:
 
 
 @pytest.fixture(scope="session")
-def server(archives, tmp_path_factory):
-    """The real TorchServe with the three archives, on free ports, in a temporary folder."""
+def started(archives, tmp_path_factory):
+    """The real TorchServe with the three archives, on free ports, in a temporary folder, and how many seconds it took
+    from its start until all workers were ready.
+    """
     folder = tmp_path_factory.mktemp("s")
+    begin = time.monotonic()
     running = start_server(folder, archives)
-    yield running
+    yield running, time.monotonic() - begin
     running.stop()
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def server(started) -> TorchServe:
+    """The server of `started`."""
+    return started[0]
