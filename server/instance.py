@@ -16,6 +16,7 @@ import requests
 
 from server.settings import CONFIG, Addresses, addresses, instance_settings, read_properties, write_properties
 
+LOG_CONFIG = Path(__file__).resolve().parent / "log4j2.xml"
 START_TIMEOUT = 180  # seconds; three workers take about 15 on two idle cores
 STOP_TIMEOUT = 30
 _SOCKET_PATH_LIMIT = 107  # bytes, of a Unix socket's address on Linux
@@ -111,7 +112,8 @@ class TorchServe:
         }
         with (self.logs / "console.log").open("ab") as console:
             subprocess.run(
-                [sys.executable, "-m", "ts.model_server", "--start", "--ncs", "--ts-config", str(self._config)],
+                [sys.executable, "-m", "ts.model_server", "--start", "--ncs", "--ts-config", str(self._config),
+                 "--log-config", str(LOG_CONFIG)],
                 cwd=self.folder, env=environment, stdout=console, stderr=console, stdin=subprocess.DEVNULL,
                 check=True, start_new_session=True,
             )  # fmt: skip
@@ -146,7 +148,7 @@ class TorchServe:
         except (requests.RequestException, ServerError):
             return False  # not up yet
         if answer.status_code == 404:  # TorchServe reads all archives before it answers anybody
-            raise ServerError(f"the archive of {model} could not be read.\n{self.log_tail('ts_log.log')}")
+            raise ServerError(f"the archive of {model} could not be read.\n{self.log_tail()}")
         described = answer.json()[0]
         ready = [worker for worker in described["workers"] if worker["status"] == "READY"]
         return len(ready) >= described["minWorkers"]
@@ -168,11 +170,15 @@ class TorchServe:
         self._key_file.unlink(missing_ok=True)
         return process is not None
 
-    def log_tail(self, name: str = "console.log", lines: int = 40) -> str:
-        """The end of one of the server's logs."""
-        path = self.logs / name
-        written = path.read_text(errors="replace").splitlines() if path.exists() else []
-        return "\n".join([*written[-lines:], f"(all of it: {path})"])
+    def log_tail(self, name: str = "ts_log.log", lines: int = 40) -> str:
+        """The end of one of the server's logs, after what Java wrote to the console: before its logging is up, and when
+        it ends for want of memory.
+        """
+        tails = []
+        for path in (self.logs / "console.log", self.logs / name):
+            written = path.read_text(errors="replace").splitlines() if path.exists() else []
+            tails += [*written[-lines:], f"(all of it: {path})"]
+        return "\n".join(tails)
 
 
 def free_ports(count: int) -> list[int]:
