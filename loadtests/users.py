@@ -15,7 +15,7 @@ from loadtests.outcomes import grpc_failure, grpc_fault, rest_fault
 
 
 def _context(endpoint: str, picture: pictures.Picture) -> dict[str, str]:
-    """What a request's event carries beside Locust's own members."""
+    """What a request's event carries beside Locust's own members; loadtests/recorder.py writes it down."""
     return {"endpoint": endpoint, "kind": "broken" if picture.broken else str(picture.kind)}
 
 

@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 
-from archive_scripts.build import ROOT
+from archive_scripts.build import ENDPOINTS, ROOT
+from loadtests.capacity import measure
+from loadtests.requests_sent import read
 from server.instance import free_ports
 
 
@@ -81,3 +83,12 @@ def test_workers_get_token_and_addresses_from_the_master(server, tmp_path):
         worker.wait()
     requests, failures = counts(tmp_path)["", "Aggregated"]
     assert requests >= 5 and failures == 0
+
+
+def test_capacity_is_measured(server, tmp_path):
+    rate = measure(server, tmp_path, warm_up=2, seconds=4)
+    assert 0 < rate < 10_000
+    sent = read(tmp_path / "capacity_requests.csv")
+    assert {request.endpoint for request in sent} == set(ENDPOINTS)
+    assert {request.transport for request in sent} == {"REST", "gRPC"}
+    assert all(request.milliseconds > 0 and -1 < request.second < 60 for request in sent)
