@@ -41,7 +41,7 @@ OURS = {"handlers", "training", "archive_scripts", "server", "clients", "loadtes
         ("archive_scripts", {"archive_scripts", "handlers"}),
         ("clients", {"clients"}),
         ("server", {"server", "clients"}),
-        ("loadtests", {"server"}),
+        ("loadtests", {"loadtests", "clients", "server"}),
         ("benchmarks", {"benchmarks", "archive_scripts", "server", "clients"}),
     ],
 )
