@@ -9,7 +9,7 @@ INIT ?= imagenet
 VERSION ?= 0.1
 FROM := $(PWD)
 
-.PHONY: help serve ask token logs status stop test load archives train evaluate release clean
+.PHONY: help serve ask token logs status stop test load bench archives train evaluate release clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -42,6 +42,9 @@ test: .venv/tests.stamp ## run the whole test suite
 load: .venv/loadtests.stamp ## let Locust's users loose on the running server for half a minute
 	@IMAGETRUST_TOKEN=$$($(PY) -m server token) PYTHONPATH=. $(PY) -m locust -f loadtests/locustfile.py --headless \
 	  --host http://127.0.0.1:8080 --users 8 --spawn-rate 4 --run-time 30s --stop-timeout 20 --only-summary
+
+bench: .venv/benchmarks.stamp ## measure what an answer costs, here and with other servers (docs/benchmarks.md)
+	@$(PY) -m benchmarks.compare
 
 archives: .venv/serving.stamp ## build model_store/*.mar from the released weights
 	@$(PY) -m archive_scripts.build
@@ -88,7 +91,12 @@ clean: stop ## remove the environment, the archives and the server's folder; kee
 	@$(PIP) -r requirements/loadtests.txt
 	@touch $@
 
-.venv/tests.stamp: requirements.txt requirements/loadtests.txt requirements/tests.txt .venv/training.stamp
+.venv/benchmarks.stamp: requirements/benchmarks.txt .venv/serving.stamp
+	@echo "Installing the servers to compare with ..."
+	@$(PIP) -r requirements/benchmarks.txt
+	@touch $@
+
+.venv/tests.stamp: requirements.txt requirements/loadtests.txt requirements/benchmarks.txt requirements/tests.txt .venv/training.stamp
 	@echo "Installing what the tests need ..."
 	@$(PIP) -r requirements.txt
 	@touch $@

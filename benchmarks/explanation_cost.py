@@ -6,50 +6,31 @@ matters little, and prints the median over the blocks of CPU milliseconds a requ
 """
 
 import argparse
-import io
 import statistics
 import tempfile
 from pathlib import Path
 
 import psutil
-from PIL import Image
 
 from archive_scripts.build import ENDPOINTS, RELEASED, build
+from benchmarks.pictures import PHOTOGRAPHS, SIZES, pictures
+from benchmarks.processes import processor_seconds
 from clients.rest import ask
 from server.instance import TorchServe, free_addresses
-from server.samples import photograph
 
-SIZES = ((640, 480), (1024, 768))
-PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
-
-
-def pictures(size: tuple[int, int]) -> list[bytes]:
-    """Photographs at one size, as JPEG."""
-    made = []
-    for name in PHOTOGRAPHS:
-        buffer = io.BytesIO()
-        with Image.open(photograph(name)) as image:
-            image.convert("RGB").resize(size).save(buffer, "JPEG", quality=90)
-        made.append(buffer.getvalue())
-    return made
-
-
-def processor_seconds(server: TorchServe) -> float:
-    """User and system time of the server and its workers so far."""
-    times = [process.cpu_times() for process in (server.process, *server.process.children(recursive=True))]
-    return sum(time.user + time.system for time in times)
+MEASURED_SIZES = ("640x480", "1024x768")
 
 
 def block(server: TorchServe, endpoint: str, files: list[bytes], rounds: int) -> float:
     """CPU milliseconds a request over `rounds` rounds of the files."""
     address, token = server.addresses.inference, server.token("inference")
-    before = processor_seconds(server)
+    before = processor_seconds([server.process])
     for _ in range(rounds):
         for data in files:
             status, answer = ask(address, endpoint, data, token)
             if status != 200:
                 raise SystemExit(f"error: {endpoint} answered {status}: {answer}")
-    return 1000 * (processor_seconds(server) - before) / (rounds * len(files))
+    return 1000 * (processor_seconds([server.process]) - before) / (rounds * len(files))
 
 
 def main() -> None:
@@ -78,8 +59,8 @@ def main() -> None:
 def compare(server: TorchServe, blocks: int, rounds: int) -> None:
     """Prints a row a size."""
     print(f"{'picture':12} {'authenticity':>13} {'explanation':>12} {'ratio':>6}  (CPU ms a request, medians)")
-    for size in SIZES:
-        files = pictures(size)
+    for size in MEASURED_SIZES:
+        files = pictures(SIZES[size])
         measured: dict[str, list[float]] = {"authenticity": [], "explanation": []}
         for number in range(blocks + 1):
             for endpoint, values in measured.items():
@@ -88,9 +69,7 @@ def compare(server: TorchServe, blocks: int, rounds: int) -> None:
                     values.append(cost)
         bare, explained = measured.values()
         ratio = statistics.median(b / a for a, b in zip(bare, explained, strict=True))
-        print(
-            f"{size[0]}x{size[1]:<8} {statistics.median(bare):13.1f} {statistics.median(explained):12.1f} {ratio:6.2f}"
-        )
+        print(f"{size:12} {statistics.median(bare):13.1f} {statistics.median(explained):12.1f} {ratio:6.2f}")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ OURS = {"handlers", "training", "archive_scripts", "server", "clients", "loadtes
         ("clients", {"clients"}),
         ("server", {"server", "clients"}),
         ("loadtests", {"loadtests", "clients", "server"}),
-        ("benchmarks", {"benchmarks", "archive_scripts", "server", "clients"}),
+        ("benchmarks", {"benchmarks", "archive_scripts", "server", "clients", "handlers"}),
     ],
 )
 def test_data_flows_one_way(package, may_import):

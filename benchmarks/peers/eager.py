@@ -1,0 +1,56 @@
+"""The released network in eager torch with torchvision's transforms: what anybody would write around the weights."""
+
+import io
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from handlers.card import read_card
+from handlers.network import load_network
+from handlers.vision import torchvision
+
+NAME = "authenticity"
+_TRANSFORMS = torchvision.transforms
+
+
+def transform(card) -> torch.nn.Module:
+    """Resize, crop, tensor, normalise: the same view at the same size as ours."""
+    wanted = card.preprocessing
+    return _TRANSFORMS.Compose(
+        [
+            _TRANSFORMS.Resize(
+                round(wanted.size / wanted.crop),
+                interpolation=_TRANSFORMS.InterpolationMode(wanted.interpolation),
+            ),
+            _TRANSFORMS.CenterCrop(wanted.size),
+            _TRANSFORMS.ToTensor(),
+            _TRANSFORMS.Normalize(mean=wanted.mean, std=wanted.std),
+        ]
+    )
+
+
+class EagerModel:
+    """One thread, on the given device."""
+
+    def __init__(self, released: Path, device: str) -> None:
+        torch.set_num_threads(1)
+        card = read_card(released / f"{NAME}.json")
+        self.classes = card.classes
+        self.device = device
+        self.transform = transform(card)
+        self.network = load_network(released / f"{NAME}.safetensors", card).to(device)
+
+    def prepare(self, data: bytes) -> torch.Tensor:
+        """(3, size, size) float32 of a file's bytes."""
+        return self.transform(Image.open(io.BytesIO(data)).convert("RGB"))
+
+    @torch.no_grad()
+    def probabilities(self, batch: torch.Tensor) -> torch.Tensor:
+        """(N, classes), not calibrated, of (N, 3, size, size)."""
+        return self.network(batch.to(self.device)).softmax(dim=1).cpu()
+
+    def answer(self, probabilities: torch.Tensor) -> dict[str, object]:
+        """The JSON answer to one row (classes,)."""
+        by_class = dict(zip(self.classes, probabilities.tolist(), strict=True))
+        return {"label": max(by_class, key=by_class.get), "probabilities": by_class}
