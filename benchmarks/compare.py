@@ -11,15 +11,13 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import yaml
-
-from archive_scripts.build import RELEASED, ROOT
+from archive_scripts.build import RELEASED
 from benchmarks import comparison, measure, report, stages
 from benchmarks.conditions import machine
 from benchmarks.contenders import single_question
 from benchmarks.measure import Task
 from benchmarks.peers import ours
-from benchmarks.peers.backend import ENDPOINT, Backend, unpacked_archive
+from benchmarks.peers.backend import Backend, shipped_batching, unpacked_archive
 from benchmarks.peers.base import Conditions, Contender
 from benchmarks.pictures import SIZES, write_pictures
 from benchmarks.reaches import REACHES, reached
@@ -63,8 +61,10 @@ def main() -> None:
     plan, workers = Plan(arguments.blocks, arguments.requests, arguments.concurrency), arguments.workers
     if arguments.quick:
         plan, workers = QUICK, 1
-    conditions = Conditions(arguments.released.resolve(), workers, *shipped_batching())
+    released = arguments.released.resolve()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        unpacked = unpacked_archive(Path(folder), released)
+        conditions = Conditions(released, unpacked, workers, *shipped_batching(unpacked))
         result = run(Path(folder), conditions, plan)
     markdown = comparison.as_markdown(result)
     print(markdown)
@@ -72,16 +72,10 @@ def main() -> None:
     print(f"Written to {arguments.out}: compare.md, .json and .svg")
 
 
-def shipped_batching() -> tuple[int, int]:
-    """Batch size and delay (ms) of the archive of `authenticity` as shipped."""
-    settings = yaml.safe_load((ROOT / "archive_scripts" / f"{ENDPOINT}.yaml").read_text())
-    return settings["batchSize"], settings["maxBatchDelay"]
-
-
 def run(folder: Path, conditions: Conditions, plan: Plan) -> dict[str, object]:
     """Everything that one run measured, ready for JSON."""
     stated = machine(conditions.released) | asdict(conditions) | asdict(plan)
-    del stated["released"]  # a path of this machine; the weights are named by their SHA-256
+    del stated["released"], stated["unpacked"]  # paths of this machine; the weights are named by their SHA-256
     contenders, both = single_question(), ours.both_questions()
     everybody = contenders + both
     tasks = [
@@ -109,10 +103,9 @@ def run(folder: Path, conditions: Conditions, plan: Plan) -> dict[str, object]:
             for server in servers
         }
         paths = next(task.paths for task in tasks if task.size == BOTH_AT)
-        by_stage = stage_costs(folder, conditions, plan, paths, contenders)
+        by_stage = stage_costs(conditions, plan, paths, contenders)
     finally:
-        for server in servers:
-            server.stop()
+        measure.stop_all(servers)
     costs = {size: {name: row.cpu_ms for name, row in rows.items()} for size, rows in measured.items()}
     return {
         "conditions": stated,
@@ -130,11 +123,11 @@ def run(folder: Path, conditions: Conditions, plan: Plan) -> dict[str, object]:
 
 
 def stage_costs(
-    folder: Path, conditions: Conditions, plan: Plan, paths: list[Path], contenders: list[Contender]
+    conditions: Conditions, plan: Plan, paths: list[Path], contenders: list[Contender]
 ) -> dict[str, dict[str, float]]:
     """Milliseconds a request of ours over REST by stage, one request at a time and at the plan's concurrency."""
     server = next(row.server for row in contenders if row.name == ours.REST)
-    backend = Backend(unpacked_archive(folder / "stages", conditions.released))
+    backend = Backend(conditions.unpacked)
     return {
         f"{concurrency} at a time": stages.profile(server, backend, paths, concurrency, batch, plan.requests)
         for concurrency, batch in ((1, 1), (plan.concurrency, conditions.batch_size))

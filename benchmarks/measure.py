@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from benchmarks import processes
 from benchmarks.load import Load
 from benchmarks.peers.base import Conditions, Contender, PeerError, Server
 
+STARTING_AT_ONCE = 3  # while one waits for the disk or for a worker, another computes
 LEAST_FREE_BYTES = 1_500_000_000  # what a server under test may take when it starts
 
 
@@ -46,14 +48,24 @@ def servers_of(contenders: list[Contender]) -> list[Server]:
 
 
 def start_all(servers: list[Server], folder: Path, conditions: Conditions, report: Callable[[str], None]) -> None:
-    """Starts the servers one after the other, to stay up together. Raises PeerError where memory runs short."""
-    for number, server in enumerate(servers):
+    """Starts the servers, to stay up together. Raises PeerError where memory runs short."""
+
+    def start(number: int) -> None:
         if psutil.virtual_memory().available < LEAST_FREE_BYTES:
-            raise PeerError(f"too little memory is free for {len(servers)} servers at once; {number} started")
+            raise PeerError(f"too little memory is free to hold {len(servers)} servers at once")
         place = folder / str(number)
         place.mkdir(parents=True)
-        server.start(place, conditions)
-        report(f"  {number + 1} of {len(servers)} servers are up")
+        servers[number].start(place, conditions)
+        report(f"  server {number + 1} of {len(servers)} is up")
+
+    with ThreadPoolExecutor(STARTING_AT_ONCE) as pool:
+        list(pool.map(start, range(len(servers))))
+
+
+def stop_all(servers: list[Server]) -> None:
+    """Stops them side by side: each waits for its own processes."""
+    with ThreadPoolExecutor(len(servers)) as pool:
+        list(pool.map(lambda server: server.stop(), servers))
 
 
 def block(contender: Contender, paths: list[Path], requests: int, concurrency: int) -> tuple[Load, float]:

@@ -68,6 +68,7 @@ def main() -> None:
 def run(folder: Path, released: Path, workers: int, plan: Plan) -> dict[str, object]:
     """Everything that one sweep measured, ready for JSON."""
     paths = write_pictures(folder / "pictures", SIZES[SIZE])
+    unpacked = unpacked_archive(folder, released)
     result = {
         "conditions": machine(released)
         | {"pictures": f"{SIZE} JPEG", "workers": workers, "requests": plan.requests, "repeats": plan.repeats},
@@ -77,12 +78,11 @@ def run(folder: Path, released: Path, workers: int, plan: Plan) -> dict[str, obj
     for batch_size, delay in plan.settings:
         name = f"batch {batch_size}, delay {delay} ms" if batch_size > 1 else "batch 1"
         print(f"{name} ...", flush=True)
-        measured = sweep(folder, Conditions(released, workers, batch_size, delay), paths, plan)
+        measured = sweep(folder, Conditions(released, unpacked, workers, batch_size, delay), paths, plan)
         result["settings"][name] = {str(concurrency): asdict(row) for concurrency, row in measured.items()}
     if torch.cuda.is_available():
         print("batches on the GPU ...", flush=True)
-        backend = Backend(unpacked_archive(folder / "gpu", released))
-        result["gpu"] = gpu.batch_sizes(backend, [path.read_bytes() for path in paths])
+        result["gpu"] = gpu.batch_sizes(Backend(unpacked), [path.read_bytes() for path in paths])
     return result
 
 

@@ -53,8 +53,14 @@ class Backend:
         return self.handler.handle([{"body": picture} for picture in pictures], self.context)
 
 
+def shipped_batching(unpacked: Path) -> tuple[int, int]:
+    """Batch size and delay (ms) that an archive comes with."""
+    settings = yaml.safe_load((unpacked / "model-config.yaml").read_text())
+    return settings["batchSize"], settings["maxBatchDelay"]
+
+
 def unpacked_archive(folder: Path, released: Path) -> Path:
-    """Builds the archive of `authenticity` and unpacks it under `folder`, as TorchServe does before it loads one."""
+    """Builds the archive of `authenticity` for this machine and unpacks it under `folder`, as TorchServe does."""
     archive = build(ENDPOINT, released, folder / "store")
     unpacked = folder / "unpacked"
     with zipfile.ZipFile(archive) as opened:

@@ -28,12 +28,13 @@ class PeerError(Exception):
 class Conditions:
     """What is the same for all servers.
 
-    released: folder of weights and cards.
+    released: folder of weights and cards. unpacked: our archive made of them, as TorchServe unpacks it.
     workers: processes that infer, of one thread each.
     batch_size, batch_delay: requests that one forward pass answers at most, and milliseconds it waits for them.
     """
 
     released: Path
+    unpacked: Path
     workers: int
     batch_size: int
     batch_delay: int

@@ -6,15 +6,15 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from handlers.card import read_card
-from handlers.network import load_network
+from handlers.card import Card, read_card
+from handlers.network import ARCHITECTURES, load_weights
 from handlers.vision import torchvision
 
 NAME = "authenticity"
 _TRANSFORMS = torchvision.transforms
 
 
-def transform(card) -> torch.nn.Module:
+def transform(card: Card) -> torch.nn.Module:
     """Resize, crop, tensor, normalise: the same view at the same size as ours."""
     wanted = card.preprocessing
     return _TRANSFORMS.Compose(
@@ -30,6 +30,15 @@ def transform(card) -> torch.nn.Module:
     )
 
 
+def released_network(released: Path, card: Card) -> torch.nn.Module:
+    """The whole network with the released weights, in fp32 and evaluation mode: (N, 3, H, W) to (N, classes) logits."""
+    network = ARCHITECTURES[card.architecture](len(card.classes))
+    tensors = load_weights(released / f"{card.name}.safetensors", card)
+    # Not strict: batch norm's counts of batches, unused in evaluation, are not released.
+    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
+    return network.eval()
+
+
 class EagerModel:
     """One thread, on the given device."""
 
@@ -39,7 +48,7 @@ class EagerModel:
         self.classes = card.classes
         self.device = device
         self.transform = transform(card)
-        self.network = load_network(released / f"{NAME}.safetensors", card).to(device)
+        self.network = released_network(released, card).to(device)
 
     def prepare(self, data: bytes) -> torch.Tensor:
         """(3, size, size) float32 of a file's bytes."""

@@ -25,13 +25,12 @@ class Pool(Server):
 
     def start(self, folder: Path, conditions: Conditions) -> None:
         self.batch_size = conditions.batch_size
-        unpacked = backend.unpacked_archive(folder / "in_process", conditions.released)
         log_file = folder / "in_process.log"
         with log_file.open("ab") as log:
             for _ in range(conditions.workers):
                 self._workers.append(
                     subprocess.Popen(
-                        [sys.executable, "-m", "benchmarks.peers.in_process_worker", str(unpacked.resolve())],
+                        [sys.executable, "-m", "benchmarks.peers.in_process_worker", str(conditions.unpacked)],
                         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, bufsize=1,
                     )
                 )  # fmt: skip

@@ -25,12 +25,10 @@ class LitServer(ProgramServer):
 
     def start(self, folder: Path, conditions: Conditions) -> None:
         (self.port,) = free_ports(1)
-        model = conditions.released
-        if self._kind == "backend":
-            model = backend.unpacked_archive(folder / self._name, conditions.released)
+        model = conditions.unpacked if self._kind == "backend" else conditions.released
         batch_size, batch_delay = (conditions.batch_size, conditions.batch_delay) if self._batched else (1, 0)
         command = [
-            "-m", "benchmarks.peers.lit_app", self._kind, str(model.resolve()), "--port", str(self.port),
+            "-m", "benchmarks.peers.lit_app", self._kind, str(model), "--port", str(self.port),
             "--workers", str(conditions.workers), "--batch-size", str(batch_size), "--batch-delay", str(batch_delay),
         ]  # fmt: skip
         self.launch(command, self.port, "/health", folder, {})

@@ -15,7 +15,8 @@ GRPC = "ours, gRPC"
 TOGETHER = "both questions, one request"
 SEPARATE = "both questions, two requests"
 
-ANSWERS_BOTH = "explanation"  # the endpoint that says authenticity and generator type in one answer
+# The endpoint that says authenticity and generator type in one answer, and the option that leaves out the rest.
+ANSWERS_BOTH, OPTIONS = "explanation", {"detail": "verdicts"}
 
 
 class Ours(TorchServeServer):
@@ -50,7 +51,7 @@ class OursWhole(TorchServeServer):
 
     def load_together(self, paths: list[Path], requests: int, concurrency: int) -> Load:
         """One request that answers both questions."""
-        return drive(lambda: self.connection(ANSWERS_BOTH), paths, requests, concurrency)
+        return drive(lambda: self.connection(ANSWERS_BOTH, OPTIONS), paths, requests, concurrency)
 
     def load_separate(self, paths: list[Path], requests: int, concurrency: int) -> Load:
         """Two requests, the second once the first is answered; counted as one."""

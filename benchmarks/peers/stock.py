@@ -14,7 +14,6 @@ from benchmarks.peers import eager
 from benchmarks.peers.base import ROOT, Conditions, Contender, PeerError
 from benchmarks.peers.torchserve import TorchServeServer, worker_settings
 from handlers.card import read_card
-from handlers.network import load_network
 
 NAME = "TorchServe, stock handler"
 _MODEL = "stock"
@@ -36,7 +35,7 @@ class Stock(TorchServeServer):
         shutil.copy(card_file, content)
         card = read_card(card_file)
         (content / "index_to_name.json").write_text(json.dumps(dict(enumerate(card.classes))))
-        network = load_network(conditions.released / f"{eager.NAME}.safetensors", card)
+        network = eager.released_network(conditions.released, card)
         weights, config = store.parent / "stock.pt", store.parent / "stock.yaml"
         torch.save({f"network.{name}": tensor for name, tensor in network.state_dict().items()}, weights)
         config.write_text(yaml.safe_dump(worker_settings(conditions) | {"deviceType": "gpu", "startupTimeout": 120}))
