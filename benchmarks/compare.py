@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from archive_scripts.build import RELEASED
-from benchmarks import comparison, measure, report, stages
+from benchmarks import comparison, measure, processes, report, stages
 from benchmarks.conditions import machine
 from benchmarks.contenders import single_question
 from benchmarks.measure import Task
@@ -61,6 +61,7 @@ def main() -> None:
     plan, workers = Plan(arguments.blocks, arguments.requests, arguments.concurrency), arguments.workers
     if arguments.quick:
         plan, workers = QUICK, 1
+    processes.end_in_order()
     released = arguments.released.resolve()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         unpacked = unpacked_archive(Path(folder), released)

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sys
 from collections.abc import Iterable
 
 import psutil
@@ -32,6 +33,12 @@ def stop(root: psutil.Process, timeout: float = 2) -> None:
     for process in alive:
         _send(process, signal.SIGKILL)
     psutil.wait_procs(alive, timeout=5)
+
+
+def end_in_order() -> None:
+    """Makes SIGTERM and SIGHUP end this program by SystemExit, so that it stops the servers that it started."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
 
 
 def _send(process: psutil.Process, number: signal.Signals) -> None:

@@ -15,7 +15,7 @@ import torch
 from matplotlib.figure import Figure
 
 from archive_scripts.build import RELEASED
-from benchmarks import gpu, measure, report
+from benchmarks import gpu, measure, processes, report
 from benchmarks.conditions import machine
 from benchmarks.figures import knee, percentile, summarise
 from benchmarks.measure import Measured
@@ -56,6 +56,7 @@ def main() -> None:
         "--quick", action="store_true", help="two settings, few requests: to see that it runs, not to measure"
     )
     arguments = parser.parse_args()
+    processes.end_in_order()
     plan = QUICK if arguments.quick else Plan(repeats=arguments.repeats)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         result = run(Path(folder), arguments.released.resolve(), arguments.workers, plan)

@@ -80,6 +80,8 @@ class ProgramServer(Server):
             self._process = subprocess.Popen(
                 [sys.executable, *command],
                 cwd=ROOT, env=os.environ | environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                # A group of its own: were the shell to end while a member is suspended, all of ours would get SIGHUP.
+                start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + START_TIMEOUT
         while not _answers(port, health_path):
