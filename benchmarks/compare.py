@@ -38,7 +38,7 @@ class Plan:
     blocks: int
     requests: int
     concurrency: int
-    warm_up: int = 300
+    warm_up: int
     idle_seconds: float = 5.0
     sizes: tuple[str, ...] = tuple(SIZES)
 
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--released", type=Path, default=RELEASED, help="folder of weights and cards")
     parser.add_argument("--blocks", type=int, default=5, help="that count, of every row and size")
     parser.add_argument("--requests", type=int, default=64, help="in one block; half as many of 12 megapixels")
+    parser.add_argument("--warm-up", type=int, default=300, help="requests to every row before the first block")
     parser.add_argument("--concurrency", type=int, default=16, help="requests under way at a time")
     parser.add_argument("--workers", type=int, default=2, help="processes that infer, of each server")
     parser.add_argument("--out", type=Path, default=report.RESULTS, help="folder of the results")
@@ -58,7 +59,10 @@ def main() -> None:
         "--quick", action="store_true", help="one worker, one size, few requests: to see that it runs, not to measure"
     )
     arguments = parser.parse_args()
-    plan, workers = Plan(arguments.blocks, arguments.requests, arguments.concurrency), arguments.workers
+    plan, workers = (
+        Plan(arguments.blocks, arguments.requests, arguments.concurrency, arguments.warm_up),
+        arguments.workers,
+    )
     if arguments.quick:
         plan, workers = QUICK, 1
     processes.end_in_order()

@@ -30,7 +30,7 @@ def conditions_text(conditions: dict[str, object]) -> str:
     def text(value: object) -> str:
         if isinstance(value, dict):
             return ", ".join(f"{name} {str(entry)[:12]}" for name, entry in value.items())
-        return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
     return "\n".join(f"- {name.replace('_', ' ')}: {text(value)}" for name, value in conditions.items())
 

@@ -14,6 +14,8 @@ from benchmarks.peers import lit, ours, plain_fastapi, stock
 from benchmarks.reaches import REACHES
 from tests.conftest import ROOT
 
+EAGER = (stock.NAME, plain_fastapi.NAME, lit.EAGER)
+
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
@@ -35,9 +37,12 @@ def result(compared) -> dict:
 @pytest.mark.parametrize("name", [contender.name for contender in single_question()])
 def test_everybody_says_the_same_of_a_picture(result, name):
     agreement = result["agreement"][name]
-    assert agreement["same_labels"] == 1
+    if name in EAGER:
+        assert agreement["same_labels"] >= 0.75, "of four photographs one may lie between the classes"
+    else:
+        assert agreement["same_labels"] == 1
     # A peer resizes before it crops and ours crops before it resizes, which moves a picture by part of a pixel.
-    assert agreement["largest_difference"] < (0.1 if name in (stock.NAME, plain_fastapi.NAME, lit.EAGER) else 0.01)
+    assert agreement["largest_difference"] < (0.1 if name in EAGER else 0.01)
 
 
 def test_every_row_has_a_cost_in_every_block(result):
