@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument(
         "--blocks", type=int, default=7, help="of each endpoint and size, after one that is not counted"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="of the four photographs, in one block")
+    parser.add_argument("--rounds", type=int, default=5, help="of the photographs, in one block")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="imagetrust-") as folder:
         store = Path(folder) / "store"

@@ -13,7 +13,10 @@ from PIL import Image, ImageOps
 from server.samples import photograph
 
 SIZES = {"640x480": (640, 480), "1024x768": (1024, 768), "4000x3000": (4000, 3000)}
-PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
+PHOTOGRAPHS = (
+    "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg",
+    "motorcycle_left.png", "rocket.jpg",
+)  # fmt: skip
 QUALITY = 90
 _TILE = (512, 384)
 _RESIZED = (1024, 768)  # up to here a photograph is resized; beyond, that would leave a blur, which costs less

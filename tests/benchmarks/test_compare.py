@@ -38,7 +38,7 @@ def result(compared) -> dict:
 def test_everybody_says_the_same_of_a_picture(result, name):
     agreement = result["agreement"][name]
     if name in EAGER:
-        assert agreement["same_labels"] >= 0.75, "of four photographs one may lie between the classes"
+        assert agreement["same_labels"] >= 0.75, "of the photographs a few lie between the classes"
     else:
         assert agreement["same_labels"] == 1
     # A peer resizes before it crops and ours crops before it resizes, which moves a picture by part of a pixel.
