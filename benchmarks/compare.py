@@ -133,8 +133,9 @@ def stage_costs(
     """Milliseconds a request of ours over REST by stage, one request at a time and at the plan's concurrency."""
     server = next(row.server for row in contenders if row.name == ours.REST)
     backend = Backend(conditions.unpacked)
+    requests = plan.requests * plan.blocks  # in one stretch: Java collects its garbage now and then
     return {
-        f"{concurrency} at a time": stages.profile(server, backend, paths, concurrency, batch, plan.requests)
+        f"{concurrency} at a time": stages.profile(server, backend, paths, concurrency, batch, requests)
         for concurrency, batch in ((1, 1), (plan.concurrency, conditions.batch_size))
     }
 

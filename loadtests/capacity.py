@@ -11,15 +11,17 @@ WARM_UP = 10  # seconds before counting: the first batches of each size are slow
 SECONDS = 30
 
 
-def measure(server: TorchServe, out: Path, warm_up: float = WARM_UP, seconds: float = SECONDS) -> float:
+def measure(
+    server: TorchServe, out: Path, users: str = "unpaced.py", warm_up: float = WARM_UP, seconds: float = SECONDS
+) -> float:
     """Requests a second that are answered rightly while USERS ask one after the other without a pause.
 
-    out: folder for Locust's files, named capacity*. Raises LocustError where Locust fails or a request does: on a
-    server that fails at this, shares of its capacity mean nothing.
+    out: folder for Locust's files, named capacity*. users: the locustfile that has them. Raises LocustError where Locust
+    fails or a request does: on a server that fails at this, shares of its capacity mean nothing.
     """
     prefix = out / "capacity"
     length = f"{warm_up + seconds:.0f}s"
-    run_locust("unpaced.py", server, prefix, ["--users", str(USERS), "--spawn-rate", str(USERS), "--run-time", length])
+    run_locust(users, server, prefix, ["--users", str(USERS), "--spawn-rate", str(USERS), "--run-time", length])
     requests = read(Path(f"{prefix}_requests.csv"))
     wrong = [request for request in requests if request.outcome in ("failed", "refused")]
     if wrong:

@@ -17,6 +17,9 @@ UPLOAD_FEED = Sender(share=7, endpoints={"authenticity": 5, "generator_type": 2}
 ANALYST = Sender(share=1, endpoints={"explanation": 1})
 PARTNER_FEED = Sender(share=2, endpoints={"authenticity": 3, "generator_type": 1, "explanation": 1})
 
+# For the scenario `even`, which leaves out all that makes requests differ.
+METRONOME = Sender(share=10, endpoints={"authenticity": 1})
+
 ENDPOINTS = ("authenticity", "generator_type", "explanation")
 
 

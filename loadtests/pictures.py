@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from loadtests.mix import BROKEN_SHARE, KINDS, Kind
+from loadtests.mix import BROKEN_SHARE, KINDS, TYPICAL, Kind
 from server.samples import photograph
 from server.settings import ROOT
 
@@ -40,6 +40,11 @@ def choose() -> Picture:
     body = _body(random.choice(PHOTOGRAPHS), kind)
     broken = random.random() < BROKEN_SHARE
     return Picture(kind, body[: len(body) // 3] if broken else body, broken)
+
+
+def choose_typical() -> Picture:
+    """One of the typical kind, whole, at random."""
+    return Picture(TYPICAL, _body(random.choice(PHOTOGRAPHS), TYPICAL), broken=False)
 
 
 def make_all() -> None:

@@ -1,4 +1,4 @@
-"""Runs a scenario against a server of its own and judges it: `python -m loadtests.run steady|ramp|spike|soak`.
+"""Runs a scenario against a server of its own and judges it: `python -m loadtests.run steady|ramp|spike|soak|even`.
 
 Ends with status 1 where a gate is missed, 2 where the run could not be made. docs/load.md says what the gates mean.
 """
@@ -34,7 +34,8 @@ def run(scenario: str, minutes: float, capacity: float | None, workers: list[str
     minutes: as SCENARIOS has them. capacity: requests a second, or None to measure it first. workers: "ENDPOINT=N".
     Raises ServerError or LocustError where the run cannot be made.
     """
-    stages = SCENARIOS[scenario].stages(minutes)
+    planned = SCENARIOS[scenario]
+    stages = planned.stages(minutes)
     out.mkdir(parents=True, exist_ok=True)
     conditions = machine()
     say("Making the pictures that are not there yet, and starting a server ...")
@@ -43,13 +44,13 @@ def run(scenario: str, minutes: float, capacity: float | None, workers: list[str
         measured = capacity is None
         if measured:
             say("Measuring capacity ...")
-            capacity = measure(server, out)
+            capacity = measure(server, out, planned.unpaced)
         seconds = sum(stage.seconds for stage in stages)
         say(f"Capacity: {capacity:.1f} requests/s. Running {scenario} for {seconds:.0f} s ...")
         prefix = out / scenario
         with processor_time(server) as used, watched(server, out / "memory.csv") as memory:
             run_locust(
-                "paced.py", server, prefix,
+                planned.paced, server, prefix,
                 ["--scenario", scenario, "--capacity", str(capacity), "--minutes", str(minutes)],
             )  # fmt: skip
     requests = read(Path(f"{prefix}_requests.csv"))

@@ -38,10 +38,15 @@ def spike(minutes: float) -> Timetable:
 
 @dataclass(frozen=True)
 class Scenario:
-    """stages: the timetable for a number of minutes; minutes: how many where nobody says."""
+    """stages: the timetable for a number of minutes; minutes: how many where nobody says.
+
+    paced, unpaced: the locustfiles with its users, on the timetable and without a pause.
+    """
 
     stages: Callable[[float], Timetable]
     minutes: float
+    paced: str = "paced.py"
+    unpaced: str = "unpaced.py"
 
 
 SCENARIOS = {
@@ -49,6 +54,7 @@ SCENARIOS = {
     "ramp": Scenario(ramp, 4),
     "spike": Scenario(spike, 1),
     "soak": Scenario(steady, 30),
+    "even": Scenario(steady, 3, "even.py", "even_unpaced.py"),
 }
 
 

@@ -24,12 +24,13 @@ class RestUser(FastHttpUser):
 
     abstract = True
     sender: mix.Sender
+    choose = staticmethod(pictures.choose)
 
     @task
     def send(self) -> None:
         """One picture to one of the sender's endpoints."""
         (endpoint,) = random.choices(list(self.sender.endpoints), self.sender.endpoints.values())
-        picture = pictures.choose()
+        picture = self.choose()
         headers = {
             "Authorization": f"Bearer {options.token(self.environment)}",
             "Content-Type": f"image/{picture.kind.format.lower()}",

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 
 import psutil
 import pytest
@@ -12,14 +13,16 @@ from archive_scripts.build import ROOT
 from loadtests import run
 from loadtests.gates import Gate
 from loadtests.own_server import own_server
+from loadtests.requests_sent import read
 from server.instance import ServerError
 
 
-def test_a_short_run_from_end_to_end(folder):
+@pytest.mark.parametrize("scenario", ["steady", "even"])
+def test_a_short_run_from_end_to_end(folder, scenario):
     """Its verdict depends on what else the machine does; that it is the one it prints, and its files, do not."""
     out = folder / "out"
     done = subprocess.run(
-        [sys.executable, "-m", "loadtests.run", "steady", "--minutes", "0.15", "--capacity", "10", "--out", str(out)],
+        [sys.executable, "-m", "loadtests.run", scenario, "--minutes", "0.15", "--capacity", "10", "--out", str(out)],
         cwd=ROOT, env=os.environ | {"TMPDIR": str(folder)}, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert done.returncode in (0, 1), done.stdout + done.stderr
@@ -29,9 +32,14 @@ def test_a_short_run_from_end_to_end(folder):
     failures = next(gate for gate in summary["gates"] if gate["name"] == "unexpected failures")
     assert failures["passed"], done.stdout
     assert summary["conditions"]["cores"] >= 1 and summary["capacity"] == 10 and not summary["capacity_measured"]
-    assert "<html" in (out / "steady.html").read_text()
-    for name in ("steady_stats.csv", "steady_failures.csv", "steady_requests.csv", "server_logs/ts_log.log"):
-        assert (out / name).exists(), name
+    assert "<html" in (out / f"{scenario}.html").read_text()
+    for name in ("stats.csv", "failures.csv", "requests.csv"):
+        assert (out / f"{scenario}_{name}").exists(), name
+    assert (out / "server_logs" / "ts_log.log").exists()
+    if scenario == "even":
+        sent = sorted(request.second for request in read(out / "even_requests.csv"))
+        gaps = [later - earlier for earlier, later in pairwise(sent)]
+        assert len(sent) > 30 and sum(abs(gap - 1 / 7) < 0.03 for gap in gaps) > 0.8 * len(gaps)
     memory = (out / "memory.csv").read_text()
     assert ",java," in memory and ",worker," in memory
     assert list(folder.iterdir()) == [out]
