@@ -16,8 +16,8 @@ def measure(
 ) -> float:
     """Requests a second that are answered rightly while USERS ask one after the other without a pause.
 
-    out: folder for Locust's files, named capacity*. users: the locustfile that has them. Raises LocustError where Locust
-    fails or a request does: on a server that fails at this, shares of its capacity mean nothing.
+    out: folder for Locust's files, named capacity*. users: the locustfile that has them. Raises LocustError where
+    Locust fails or a request does: on a server that fails at this, shares of its capacity mean nothing.
     """
     prefix = out / "capacity"
     length = f"{warm_up + seconds:.0f}s"

@@ -194,6 +194,9 @@ def main() -> None:
     for task in CLASSES:
         classifier = Classifier(arguments.released, task, torch.device("cpu"))
         by_trunk.setdefault(classifier.trunk_id, []).append(classifier)
+    for stale in arguments.released.glob("trunk-*"):
+        if stale.name.removeprefix("trunk-").partition(".")[0] not in by_trunk:
+            stale.unlink()  # of weights that were replaced
     refused = False
     for trunk_id, classifiers in by_trunk.items():
         gate = quantise(trunk_id, classifiers, parts, arguments.released, arguments.seed)

@@ -38,7 +38,10 @@ def main() -> None:
         parser.error(f"{arguments.run} holds no finished model")
     for task in trained:
         release(task, arguments, settings, parts)
-    print("Next: python -m training.results (the README's table), then make serve")
+    print(
+        f"Next: python -m training.quantise --data {arguments.data} --rounds runs/unseen (served in fp32 until then), "
+        "python -m training.results (the README's table), make serve"
+    )
 
 
 def release(task: str, arguments: argparse.Namespace, settings: dict[str, str], parts: dict[str, list[Record]]) -> None:

@@ -7,23 +7,28 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 
-from archive_scripts.build import ROOT, build
+from archive_scripts.build import ROOT, BuildError, build
 from clients.rest import ask
 from handlers.card import read_card
 from handlers.classifier import Classifier
+from handlers.engine import choose_engine, gate_file, quantised_file
+from handlers.gate import LIMITS
 from server.instance import free_ports
 from tests.conftest import start_server
 from tests.procedural import encoded
 from training.data import CLASSES, read_artifact, split
+from training.quantise import pixels_of, score
 
 SMALL = ["--init", "none", "--train-size", "64", "--size", "64", "--batch", "16", "--workers", "0", "--lr", "2e-3"]
 
@@ -179,6 +184,40 @@ def test_the_new_model_is_served(released, photo, folder):
         assert (
             answer["inferred"][task]["model"]["weights_sha256"] == read_card(released / f"{task}.json").weights_sha256
         )
+
+
+def test_a_quantised_trunk_is_packed_once_it_passed_its_gate(released, data_root, tmp_path):
+    copied = shutil.copytree(released, tmp_path / "released")
+    (copied / "trunk-0123456789ab.json").write_text("{}")  # of weights that were replaced
+    done = run(["-m", "training.quantise", "--data", str(data_root), "--released", str(copied)], check=False)
+    assert done.returncode == 1 and "unseen_balanced_accuracy_change was not measured" in done.stdout, done.stderr
+    classifier = Classifier(copied, "authenticity", torch.device("cpu"))
+    path = copied / gate_file(classifier.trunk_id)
+    assert {file.name.partition(".")[0] for file in copied.glob("trunk-*")} == {path.stem}
+    with pytest.raises(BuildError, match="unseen_balanced_accuracy_change was not measured"):
+        build("authenticity", copied, tmp_path)
+
+    gate = json.loads(path.read_text())
+    for figures in gate["figures"].values():
+        assert set(LIMITS) - set(figures) == {"unseen_balanced_accuracy_change"}
+        figures |= dict.fromkeys(LIMITS, 0.0)
+    path.write_text(json.dumps(gate))
+    with zipfile.ZipFile(build("authenticity", copied, tmp_path)) as archive:
+        archive.extractall(tmp_path / "archive")
+    fast = choose_engine(tmp_path / "archive", classifier, threads=1, precision="int8")
+    exact = choose_engine(tmp_path / "archive", classifier, threads=1, precision="fp32")
+    assert (fast.name, exact.name) == ("openvino int8", "openvino fp32")
+    records = split(read_artifact(data_root), 0)["test"]
+    logits = [score(engine, [classifier], pixels_of(records, classifier))["authenticity"] for engine in (fast, exact)]
+    assert (logits[0].argmax(1) == logits[1].argmax(1)).float().mean() > 0.95
+
+    path.write_text(json.dumps(gate | {"figures": {"int8": gate["figures"]["int8"] | {"verdicts_changed": 0.006}}}))
+    with pytest.raises(BuildError, match=r"int8: verdicts_changed is \+0.0060, the limit 0.005"):
+        build("authenticity", copied, tmp_path)
+    path.write_text(json.dumps(gate))
+    (copied / quantised_file(classifier.trunk_id)).with_suffix(".bin").write_bytes(b"other")
+    with pytest.raises(BuildError, match="is not the file that was measured"):
+        build("authenticity", copied, tmp_path)
 
 
 def test_a_wrong_root_is_named(tmp_path):
