@@ -83,7 +83,7 @@ def test_model_names(server):
 def test_gpu_assignment_changes_nothing_without_a_gpu(photo, folder):
     """An archive that names GPUs serves on the processor where TorchServe counts none."""
     store = folder / "store"
-    build("authenticity", RELEASED, store, {"deviceIds": [0, 1]})
+    build("authenticity", RELEASED, store, {"deviceIds": [0, 1], "minWorkers": 1})
     server = start_server(folder, store, load_models="authenticity.mar", number_of_gpu="0")
     try:
         status, answer = ask(
