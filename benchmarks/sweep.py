@@ -36,7 +36,7 @@ class Plan:
     repeats: of every concurrency, in an order that changes.
     """
 
-    settings: tuple[tuple[int, int], ...] = ((1, 10), (4, 10), (8, 1), (8, 10), (8, 40), (16, 10), (32, 10))
+    settings: tuple[tuple[int, int], ...] = ((1, 1), (2, 1), (4, 1), (8, 1), (4, 10), (8, 10), (8, 40), (32, 10))
     concurrencies: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     requests: int = 32
     warm_up: int = 300
