@@ -36,7 +36,7 @@ def settings(endpoint: str, machine: Machine) -> dict[str, int]:
     """What `auto` stands for in archive_scripts/endpoints.yaml, by the setting's name.
 
     On processors a worker has one thread, since workers do not wait for each other as threads do, and there are as many
-    workers as the endpoint's share of the cores; a batch hardly makes inference cheaper, so nobody waits for one. On a
+    workers as the endpoint's share of the cores; a batch hardly makes inference cheaper, so nobody waits long. On a
     GPU one worker feeds it, its batches are large, and the first request of one waits a little for others.
     """
     if machine.gpus:

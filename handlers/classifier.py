@@ -66,6 +66,10 @@ class Classifier:
         distance = first - second
         if self.card.thresholds:
             log_odds = (logits[:, 1] - logits[:, 0]) / self.card.temperature
-            for threshold in vars(self.card.thresholds).values():
-                distance = torch.minimum(distance, (log_odds - torch.tensor(threshold).logit()).abs())
+            for threshold in self._threshold_log_odds:
+                distance = torch.minimum(distance, (log_odds - threshold).abs())
         return distance
+
+    @functools.cached_property
+    def _threshold_log_odds(self) -> list[float]:
+        return torch.tensor(list(vars(self.card.thresholds).values())).logit().tolist()

@@ -3,7 +3,7 @@
     python -m training.backends --data ROOT
 
 One thread, batches of 1 and 8, in turn block by block, CPU milliseconds a picture (medians over the blocks). The
-answers are those on the validation split, against torch in fp32. Needs requirements/benchmarks.txt beside training's.
+answers are those on the validation split, against torch in fp32. Needs requirements/backends.txt beside training's.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """What the peers on TorchServe share: ours and the stock handler's run on the same server with the same settings."""
 
 import json
+from abc import abstractmethod
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,9 +32,9 @@ class TorchServeServer(Server):
         self.models = models
         self.instance: TorchServe | None = None
 
+    @abstractmethod
     def build(self, store: Path, conditions: Conditions) -> None:
         """Puts `<model>.mar` for each of the models into the folder."""
-        raise NotImplementedError
 
     def start(self, folder: Path, conditions: Conditions) -> None:
         store = folder / "store"
