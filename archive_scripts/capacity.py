@@ -36,13 +36,14 @@ def settings(endpoint: str, machine: Machine) -> dict[str, int]:
     """What `auto` stands for in archive_scripts/endpoints.yaml, by the setting's name.
 
     On processors a worker has one thread, since workers do not wait for each other as threads do, and there are as many
-    workers as the endpoint's share of the cores; a batch hardly makes inference cheaper, so nobody waits long. On a
-    GPU one worker feeds it, its batches are large, and the first request of one waits a little for others.
+    workers as the endpoint's share of the cores. A batch hardly makes inference cheaper there; two requests a batch
+    save half of the messages under full load, more would only wait for each other. On a GPU one worker feeds it, its
+    batches are large, and the first request of one waits a little for others.
     """
     if machine.gpus:
         workers, batch, delay = machine.gpus, 32, 5
     else:
-        workers, batch, delay = max(1, int(machine.cores * CORE_SHARES[endpoint])), 4, 1
+        workers, batch, delay = max(1, int(machine.cores * CORE_SHARES[endpoint])), 2, 1
     return {
         "minWorkers": workers,
         "maxWorkers": max(4, 2 * workers),

@@ -29,6 +29,8 @@ class BatchHandler(ABC):
 
     def initialize(self, context) -> None:
         """Loads the models once, on the device that TorchServe assigned to this worker."""
+        # TorchServe's worker logs that every batch arrived; Java would read that from a pipe and write it to a file.
+        logging.getLogger().addFilter(lambda record: not str(record.msg).startswith("Backend received inference"))
         properties = context.system_properties
         gpu = properties.get("gpu_id")
         device = (

@@ -10,9 +10,10 @@ import time
 from locust import LoadTestShape
 
 from loadtests import mix, pictures, users
-from loadtests.paced import PERIOD, add_options  # noqa: F401 (its options are this file's too)
+from loadtests.paced import add_options  # noqa: F401 (its options are this file's too)
 from loadtests.timetable import SCENARIOS, load_at
 
+PERIOD = 2  # seconds between two requests of a user: few users and connections, which cost the server and Locust
 GATHERING = 3  # seconds until the first request, in which all users come
 
 

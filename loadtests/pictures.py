@@ -18,7 +18,10 @@ from server.samples import photograph
 from server.settings import ROOT
 
 FOLDER = ROOT / "runs" / "load" / "pictures"
-PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
+PHOTOGRAPHS = (
+    "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png", "gravel.png",
+    "hubble_deep_field.jpg", "ihc.png", "moon.png", "motorcycle_left.png", "retina.jpg", "rocket.jpg",
+)  # fmt: skip
 QUALITY = 90  # of JPEG and WebP
 # Enlarged, a photograph is smooth and its file small; grain of this standard deviation (of 255 levels) gives it the
 # detail, and so the bytes and the time to decode, of one that was taken at its size.

@@ -2,8 +2,8 @@
 
 Every recipe trains on the same pictures, for the same number of them, without what the first round of training/folds.py
 leaves out, and is scored on validation pictures: of sources that it knows and of generators that it does not. This is
-where recipes are chosen; test pictures take no part. A finished recipe is not trained again, so several of these
-commands can share the work by --only.
+where recipes are chosen; test pictures take no part. A finished recipe is not trained again and the report's rows
+under the same conditions stay, so several of these commands can share the work by --only.
 """
 
 import argparse
@@ -47,6 +47,10 @@ RECIPES: dict[str, dict] = {
     "Lite0, 192 px": _LITE | {"train-size": 192},
     "Lite0, pixels and nearest residual": _LITE | {"architecture": "lite0_pixels_and_nearest"},
     "Lite0, pixels and median residual": _LITE | {"architecture": "lite0_pixels_and_median"},
+    "Lite0, 192 px, all crops native": _LITE | {"train-size": 192, "native": 1},
+    "Lite0, 192 px, all crops native, pixels and nearest residual": (
+        _LITE | {"train-size": 192, "native": 1, "architecture": "lite0_pixels_and_nearest"}
+    ),
     "Lite0, nearest residual alone": _LITE | {"architecture": "lite0_nearest"},
     "Lite0, spectrum alone": _LITE | {"architecture": "lite0_spectrum"},
     "Lite0 without undisclosed families": _LITE | {"disclosed-only": True},
@@ -105,6 +109,14 @@ def figures(run: Path, records, seed: int, device: torch.device) -> dict[str, fl
     }
 
 
+def reported(report: Path, described: dict[str, str]) -> dict[str, dict]:
+    """The rows of an earlier report under the same conditions, whose runs may be gone; none where they differ."""
+    if not report.exists():
+        return {}
+    earlier = json.loads(report.read_text())
+    return earlier["recipes"] if earlier["conditions"] == described else {}
+
+
 def table(rows: dict[str, dict]) -> str:
     """Markdown, best first by what counts."""
     lines = ["| recipe | unseen generators | seen | generator type, seen | GFLOP | ms |", "|---|---|---|---|---|---|"]
@@ -137,7 +149,9 @@ def main() -> None:
         run = arguments.out / name
         train(name, arguments, run)
         replace_json(run / "figures.json", figures(run, records, arguments.seed, device))
-    rows, costs = {}, {}
+    described = conditions(arguments.data, "validation", arguments.seed, bf16_is_fast(device))
+    budget = {"epochs": str(arguments.epochs), "left out": ", ".join(ROUNDS[0])}
+    rows, costs = reported(arguments.report, described | budget), {}
     for name in RECIPES:
         run = arguments.out / name
         if (run / "figures.json").exists():
@@ -145,8 +159,6 @@ def main() -> None:
             network = (card["architecture"], card["preprocessing"]["size"])
             costs[network] = costs.get(network) or cost(*network)
             rows[name] = json.loads((run / "figures.json").read_text()) | costs[network]
-    described = conditions(arguments.data, "validation", arguments.seed, bf16_is_fast(device))
-    budget = {"epochs": str(arguments.epochs), "left out": ", ".join(ROUNDS[0])}
     replace_json(arguments.report, {"conditions": described | budget, "recipes": rows})
     print(table(rows))
     print(f"All figures: {arguments.report}")

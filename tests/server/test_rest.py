@@ -135,6 +135,15 @@ def test_unknown_model(server, photo):
     assert post(server, "nothing", **raw(encoded(photo, "PNG"))).status_code == 404
 
 
+def test_workers_log_nothing_at_each_request(server, photo):
+    """The access log has a line for each already; another would grow as fast, and Java would read it from a pipe."""
+    log = server.logs / "model_log.log"
+    before = log.stat().st_size
+    for _ in range(3):
+        ask(server.addresses.inference, "authenticity", encoded(photo, "PNG"), server.token("inference"))
+    assert log.stat().st_size == before
+
+
 def test_metrics_are_prometheus_text(server, photo):
     ask(server.addresses.inference, "authenticity", encoded(photo, "PNG"), server.token("inference"))
     text = requests.get(f"{server.addresses.metrics}/metrics", timeout=10).text
