@@ -28,22 +28,11 @@ class Load:
 class HttpConnection:
     """One kept-alive connection that posts pictures; `http.client`, because a client that computes takes cores."""
 
-    def __init__(
-        self,
-        port: int,
-        path: str,
-        headers: dict[str, str],
-        form_field: str | None = None,
-        options: dict[str, str] | None = None,
-    ) -> None:
-        """form_field: the picture goes as this field of a form, beside the options; without, as the body itself."""
+    def __init__(self, port: int, path: str, headers: dict[str, str], form_field: str | None = None) -> None:
+        """form_field: the picture goes as this field of a form; without, as the body itself."""
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
         self._path = path
         self._form_field = form_field
-        self._options = "".join(
-            f'--picture\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-            for name, value in (options or {}).items()
-        )
         content_type = "multipart/form-data; boundary=picture" if form_field else "application/octet-stream"
         self._headers = headers | {"Content-Type": content_type}
 
@@ -59,7 +48,7 @@ class HttpConnection:
 
     def _form(self, picture: bytes) -> bytes:
         disposition = f'form-data; name="{self._form_field}"; filename="picture.jpg"'
-        head = f"{self._options}--picture\r\nContent-Disposition: {disposition}\r\nContent-Type: image/jpeg\r\n\r\n"
+        head = f"--picture\r\nContent-Disposition: {disposition}\r\nContent-Type: image/jpeg\r\n\r\n"
         return b"".join([head.encode(), picture, b"\r\n--picture--\r\n"])
 
 

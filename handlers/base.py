@@ -63,9 +63,7 @@ class BatchHandler(ABC):
         prepared = {}
         for index, fields in enumerate(data):
             try:
-                # TorchServe's route /explanations calls the same handler and says so in a header.
-                explain = context.get_request_header(index, "explain") == "True"
-                request = read_request(fields, explain)
+                request = read_request(fields, context.get_all_request_header(index))
                 prepared[index] = self.prepare(decode(request.picture, self.needed_side), request)
             except Exception as error:
                 answers[index] = self._fault(index, error, context)

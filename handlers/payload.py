@@ -3,19 +3,20 @@
 import base64
 import binascii
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from handlers import limits
 from handlers.errors import RequestError
 
 IMAGE_FIELD = "image"
+OPTION_HEADER = "imagetrust-"  # before an option's name, where it comes as a header beside a raw body
 _BYTES = (bytes, bytearray, memoryview)
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request: the picture's bytes, the text fields beside it, and whether it came by /explanations."""
+    """One request: the picture's bytes, the options beside it, and whether it came by /explanations."""
 
     picture: bytes
     options: dict[str, object] = field(default_factory=dict)
@@ -36,25 +37,37 @@ class Request:
         return value
 
 
-def read_request(fields: dict[str, object], explain: bool = False) -> Request:
-    """The request that these fields make.
+def read_request(fields: dict[str, object], headers: Mapping[str, str] | None = None) -> Request:
+    """The request that these fields and headers make.
 
-    fields: what TorchServe hands over. A raw body lies under "body" and has no options; a multipart form or a gRPC
-    map has its own names; a JSON body is a dict under "body" and holds base64 (or a data URI) under "image".
+    fields: what TorchServe hands over. A raw body lies under "body"; a multipart form or a gRPC map has its own names;
+    a JSON body is a dict under "body" and holds base64 (or a data URI) under "image".
+    headers: of HTTP, and what TorchServe adds. Options may be headers, which a raw body needs and which spares
+    TorchServe the costly reading of a form; an option in the body wins over one in a header.
     Raises RequestError where there is no picture, more than one, or base64 that does not decode.
     """
+    headers = {name.lower(): value for name, value in (headers or {}).items()}
+    picture, beside = _picture_and_options(fields)
+    options = {
+        name.removeprefix(OPTION_HEADER): value for name, value in headers.items() if name.startswith(OPTION_HEADER)
+    }
+    # TorchServe's route /explanations calls the same handler and says so in a header.
+    return Request(picture, options | beside, headers.get("explain") == "True")
+
+
+def _picture_and_options(fields: dict[str, object]) -> tuple[bytes, dict[str, object]]:
     if "body" in fields:
         body = fields["body"]
         options = {name: value for name, value in body.items() if name != IMAGE_FIELD} if isinstance(body, dict) else {}
-        return Request(_from_body(body), options, explain)
+        return _from_body(body), options
     if IMAGE_FIELD in fields:
         options = {name: value for name, value in fields.items() if name != IMAGE_FIELD}
-        return Request(_as_bytes(fields[IMAGE_FIELD]), options, explain)
+        return _as_bytes(fields[IMAGE_FIELD]), options
     if not fields:
         raise RequestError("empty_body", "The request carries no picture.")
     binary = [value for value in fields.values() if isinstance(value, _BYTES)]
     if len(binary) == 1:
-        return Request(bytes(binary[0]), explain=explain)
+        return bytes(binary[0]), {}
     raise RequestError(
         "no_image_field", f"Send one picture, in the field {IMAGE_FIELD!r}; the request has {sorted(map(str, fields))}."
     )

@@ -16,7 +16,7 @@ TOGETHER = "both questions, one request"
 SEPARATE = "both questions, two requests"
 
 # The endpoint that says authenticity and generator type in one answer, and the option that leaves out the rest.
-ANSWERS_BOTH, OPTIONS = "explanation", {"detail": "verdicts"}
+ANSWERS_BOTH, OPTIONS = "explanation", {"ImageTrust-Detail": "verdicts"}
 
 
 class Ours(TorchServeServer):

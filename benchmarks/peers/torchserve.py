@@ -50,11 +50,10 @@ class TorchServeServer(Server):
     def roots(self) -> list[psutil.Process]:
         return [self.instance.process]
 
-    def connection(self, model: str, options: dict[str, str] | None = None) -> HttpConnection:
-        """A connection of its own that asks one model over REST; a form where there are options beside the picture."""
+    def connection(self, model: str, headers: dict[str, str] | None = None) -> HttpConnection:
+        """A connection of its own that asks one model over REST, with further headers where given."""
         port = urlsplit(self.instance.addresses.inference).port
-        field = "image" if options else None
-        return HttpConnection(port, f"/predictions/{model}", self.instance.headers(), field, options)
+        return HttpConnection(port, f"/predictions/{model}", self.instance.headers() | (headers or {}))
 
     def load(self, paths: list[Path], requests: int, concurrency: int) -> Load:
         """Asks the first model over REST."""

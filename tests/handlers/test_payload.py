@@ -70,6 +70,15 @@ def test_options(fields):
     assert request.choice("method", ("gradcam", "eigencam"), "gradcam") == "gradcam"
 
 
+@pytest.mark.parametrize("name", ["ImageTrust-Class", "imagetrust-class", "IMAGETRUST-CLASS"])
+def test_options_in_headers(name):
+    request = read_request({"body": PICTURE}, {name: "gan", "class": "no option", "Authorization": "Bearer x"})
+    assert (request.picture, request.options, request.explain) == (PICTURE, {"class": "gan"}, False)
+    assert read_request({"image": PICTURE, "class": "real"}, {name: "gan"}).options == {"class": "real"}
+    with pytest.raises(RequestError, match="must be one of real"):
+        read_request({"body": PICTURE}, {name: "dog"}).choice("class", ("real", "gan"), "real")
+
+
 @pytest.mark.parametrize("value", ["dog", b"\xff\xfe", 7, None, ["gan"], {"a": 1}, "x" * 10_000])
 def test_options_that_are_not_offered(value):
     with pytest.raises(RequestError) as caught:

@@ -47,6 +47,16 @@ def test_every_format_on_every_endpoint(server, photo, endpoint, image_format):
         assert answer["file"]["format"] == image_format
 
 
+def test_options_in_headers_and_form_alike(server, photo):
+    data, address, token = encoded(photo, "JPEG"), server.addresses.inference, server.token("inference")
+    status, answer = ask(address, "explanation", data, token, options={"detail": "verdicts"})
+    assert status == 200 and is_valid(answer, "verdicts")
+    form = post(server, "explanation", files={"image": data}, data={"detail": "verdicts"})
+    assert form.json() == answer
+    status, refused = ask(address, "explanation", data, token, options={"detail": "all"})
+    assert (status, refused["error"]["code"]) == (400, "invalid_option")
+
+
 def test_heic(server):
     _, answer = ask(server.addresses.inference, "explanation", HEIC.read_bytes(), server.token("inference"))
     assert answer["file"]["format"] == "HEIF"
