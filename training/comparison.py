@@ -45,6 +45,7 @@ RECIPES: dict[str, dict] = {
     "Lite0, all crops resized": _LITE | {"native": 0},
     "Lite0, 128 px": _LITE | {"train-size": 128},
     "Lite0, 192 px": _LITE | {"train-size": 192},
+    "Lite0, enlarged to 256 px": _LITE | {"train-size": 256, "size": 256, "native": 0},
     "Lite0, pixels and nearest residual": _LITE | {"architecture": "lite0_pixels_and_nearest"},
     "Lite0, pixels and median residual": _LITE | {"architecture": "lite0_pixels_and_median"},
     "Lite0, 192 px, all crops native": _LITE | {"train-size": 192, "native": 1},

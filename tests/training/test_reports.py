@@ -8,9 +8,10 @@ from PIL import Image
 from archive_scripts.build import RELEASED
 from handlers.classifier import Classifier
 from training import adversarial, plots
-from training.comparison import RECIPES, TEACHER, cost, table
+from training.comparison import RECIPES, TEACHER, cost, reported, table
 from training.data import Record, labelled, read_artifact
 from training.failures import contact_sheet, failure_figures, surest_errors
+from training.files import replace_json
 from training.pairs import pair_figures
 from training.wear import HIDING
 
@@ -97,6 +98,14 @@ def test_the_table_has_the_best_first():
 def test_the_teacher_is_a_recipe_that_comes_first():
     taught = [index for index, recipe in enumerate(RECIPES.values()) if recipe.get("teacher")]
     assert TEACHER in RECIPES and taught
+
+
+def test_earlier_rows_stay_under_the_same_conditions_alone(tmp_path):
+    report, conditions = tmp_path / "comparison.json", {"seed": "0", "epochs": "1"}
+    assert reported(report, conditions) == {}
+    replace_json(report, {"conditions": conditions, "recipes": {"Lite0": {"unseen": 0.5}}})
+    assert reported(report, dict(conditions)) == {"Lite0": {"unseen": 0.5}}
+    assert reported(report, conditions | {"epochs": "2"}) == {}
 
 
 def test_plots_are_the_same_for_the_same_numbers(tmp_path):
