@@ -166,6 +166,18 @@ def _comparison_section(figures: dict) -> list[str]:
     ]
 
 
+def _views_section(figures: dict) -> list[str]:
+    said = figures["conditions"]
+    return [
+        f"The recipe `{said['run']}`, its logits averaged over the views of a picture, balanced accuracy on validation "
+        f"pictures (without {said['left out']}; {_conditions(figures)}):",
+        "",
+        "| view | unseen generators | seen |",
+        "|---|---|---|",
+        *(f"| {name} | {row['unseen']:.1%} | {row['seen']:.1%} |" for name, row in figures["ways"].items()),
+    ]
+
+
 def _sections(reports: Path, tasks: tuple[str, ...]) -> list[tuple[str, list[str]]]:
     """(title, lines) of every protocol that has figures; those of authenticity alone only where it is asked for."""
     makers = [("seen", "Seen: known sources", lambda figures: _seen_section(figures, tasks))]
@@ -197,9 +209,13 @@ def write_report(reports: Path) -> None:
     """REPORT.md: every protocol's figures with their conditions, and the plots."""
     lines = ["# What the released models can and cannot do", "", "Written by `python -m training.report`.", ""]
     sections = _sections(reports, tuple(CLASSES))
-    comparison = _figures(reports, "comparison")
-    if comparison:
-        sections.append(("Recipes compared", _comparison_section(comparison)))
+    for name, title, maker in (
+        ("comparison", "Recipes compared", _comparison_section),
+        ("views", "One view or several", _views_section),
+    ):
+        figures = _figures(reports, name)
+        if figures:
+            sections.append((title, maker(figures)))
     for title, section in sections:
         lines += [f"## {title}", "", *section, ""]
         shown = [name for name in _PLOTS.get(title, ()) if (reports / f"{name}.svg").exists()]
