@@ -26,8 +26,8 @@ class WorkerContext:
         self.system_properties = {"model_dir": str(folder), "gpu_id": 0 if torch.cuda.is_available() else None}
         self.model_yaml_config = yaml.safe_load((folder / "model-config.yaml").read_text())
 
-    def get_request_header(self, index: int, name: str) -> str | None:
-        return None
+    def get_all_request_header(self, index: int) -> dict[str, str]:
+        return {}
 
     def get_request_id(self, index: int = 0) -> str:
         return str(index)
