@@ -26,8 +26,8 @@ from training.initial_weights import build_network
 from training.precision import bf16_is_fast
 from training.unseen import score_round
 
-_RESNET = {"architecture": "resnet18", "lr": 1.5e-3, "train-size": 160}
-_LITE = {"architecture": "efficientnet_lite0", "lr": 1e-3, "train-size": 160}
+_RESNET = {"architecture": "resnet18", "lr": 1.5e-3, "train-size": 160, "wear": 1}
+_LITE = {"architecture": "efficientnet_lite0", "lr": 1e-3, "train-size": 160, "wear": 1}
 TEACHER = "Lite0"  # the recipe whose run teaches others
 
 # name -> options of training.train; "start" is whether it begins from the given weights
@@ -55,6 +55,11 @@ RECIPES: dict[str, dict] = {
     "Lite0, nearest residual alone": _LITE | {"architecture": "lite0_nearest"},
     "Lite0, spectrum alone": _LITE | {"architecture": "lite0_spectrum"},
     "Lite0 without undisclosed families": _LITE | {"disclosed-only": True},
+    "Lite0, 192 px, all crops native, without undisclosed families": (
+        _LITE | {"train-size": 192, "native": 1, "disclosed-only": True}
+    ),
+    "Lite0, 192 px, all crops native, a third of the wear": _LITE | {"train-size": 192, "native": 1, "wear": 0.35},
+    "Lite0, 192 px, all crops native, no wear": _LITE | {"train-size": 192, "native": 1, "wear": 0},
 }
 
 

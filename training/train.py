@@ -78,6 +78,9 @@ parser.add_argument("--patience", type=int, default=5, help="epochs without a be
 parser.add_argument("--average", type=float, default=0.998, help="decay of the weights' moving average; 0: none")
 parser.add_argument("--train-size", type=int, default=192, help="side of the training crops, pixels")
 parser.add_argument("--native", type=float, default=0.5, help="share of training crops that are not resized")
+parser.add_argument(
+    "--wear", type=float, default=0.35, help="how much training pictures are worn; 1: half of them are recompressed"
+)
 parser.add_argument("--size", type=int, default=192, help="side at which the model is validated and served, pixels")
 parser.add_argument("--crop", type=float, default=0.96, help="share of the shorter side that it then sees")
 parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto", help="auto: bf16 where it is fast")
@@ -123,7 +126,9 @@ train_items, validation_items = (
 sampler = BalancedSampler(weights, args.seed, rank, world)
 train_loader = DataLoader(
     Pictures(
-        train_items, TrainingTransform(preprocessing, args.train_size, args.native), needed_side(preprocessing)
+        train_items,
+        TrainingTransform(preprocessing, args.train_size, args.native, args.wear),
+        needed_side(preprocessing),
     ),
     batch_size=args.batch, sampler=sampler, num_workers=args.workers, drop_last=True,
     pin_memory=device.type == "cuda",

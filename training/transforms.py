@@ -27,30 +27,32 @@ class TrainingTransform:
     """A random square, native or resized, then the wear that pictures get on their way through the web.
 
     size: side of the result, in pixels. native: how often the square is cut out and not resized, so that the traces
-    in single pixels stay. Both classes go through the same: no trace of the file that held a picture should
-    separate them. Recompression comes last, as it does on the web.
+    in single pixels stay. wear: how much of the wear below pictures get, from 0 (none) to 1 (every second one is
+    recompressed). Both classes go through the same: no trace of the file that held a picture should separate them.
+    Recompression comes last, as it does on the web.
     """
 
-    def __init__(self, preprocessing: Preprocessing, size: int, native: float) -> None:
+    def __init__(self, preprocessing: Preprocessing, size: int, native: float, wear: float) -> None:
         self.preprocessing = preprocessing
         self.size = size
         self.native = native
+        self.wear = wear
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
-        if random.random() < 0.15:
+        if random.random() < 0.15 * self.wear:
             image = _down_and_up(image)
         image = self._random_square(image)
         if random.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        if random.random() < 0.15:
+        if random.random() < 0.15 * self.wear:
             image = image.filter(ImageFilter.GaussianBlur(random.uniform(0.3, 1.2)))
         if random.random() < 0.3:
             for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
                 image = enhance(image).enhance(random.uniform(0.8, 1.2))
-        if random.random() < 0.5:
+        if random.random() < 0.5 * self.wear:
             image = _recompress(image)
         pixels = np.array(image)
-        if random.random() < 0.1:
+        if random.random() < 0.1 * self.wear:
             noise = np.random.default_rng(random.getrandbits(32)).normal(0, random.uniform(1, 6), pixels.shape)
             pixels = np.clip(pixels + noise, 0, 255).astype(np.uint8)
         return pixels_to_tensor(pixels, self.preprocessing)
