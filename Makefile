@@ -52,6 +52,7 @@ archives: .venv/serving.stamp ## build model_store/*.mar from the released weigh
 train: .venv/training.stamp ## train: make train DATA=root TASK=both|authenticity|generator_type INIT=imagenet|none|file
 	@test -d "$(DATA)" || { echo "No data set at $(DATA). Training needs an ArtiFact root: make train DATA=path"; exit 2; }
 	$(PY) -m training.train --data "$(DATA)" --task $(TASK) --init "$(INIT)" --out runs/$(TASK) --resume
+	$(PY) -m training.refit --data "$(DATA)" --run runs/$(TASK)
 
 evaluate: .venv/training.stamp ## score the released weights of TASK on the test split of DATA
 	@test -d "$(DATA)" || { echo "No data set at $(DATA). Evaluation needs an ArtiFact root: make evaluate DATA=path"; exit 2; }
@@ -62,7 +63,7 @@ evaluate: .venv/training.stamp ## score the released weights of TASK on the test
 	done
 
 release: .venv/training.stamp ## calibrate, score and release the run of TASK as VERSION
-	$(PY) -m training.release --data "$(DATA)" --run runs/$(TASK) --version $(VERSION)
+	$(PY) -m training.release --data "$(DATA)" --run runs/$(TASK)/refitted --version $(VERSION)
 
 clean: stop ## remove the environment, the archives and the server's folder; keep runs
 	rm -rf .venv .server .tests .hypothesis .pytest_cache .ruff_cache model_store/*.mar

@@ -26,8 +26,9 @@ from training.initial_weights import build_network
 from training.precision import bf16_is_fast
 from training.unseen import score_round
 
-_RESNET = {"architecture": "resnet18", "lr": 1.5e-3, "train-size": 160, "wear": 1}
-_LITE = {"architecture": "efficientnet_lite0", "lr": 1e-3, "train-size": 160, "wear": 1}
+_SHARED = {"train-size": 160, "native": 0.5, "wear": 1, "cutmix": 0}
+_RESNET = _SHARED | {"architecture": "resnet18", "lr": 1.5e-3}
+_LITE = _SHARED | {"architecture": "efficientnet_lite0", "lr": 1e-3}
 TEACHER = "Lite0"  # the recipe whose run teaches others
 
 # name -> options of training.train; "start" is whether it begins from the given weights

@@ -34,6 +34,7 @@ from training.data import CLASSES, Pictures, Record, labelled, read_artifact, sp
 from training.files import replace_bytes, replace_json
 from training.folds import FOLDS, ROUNDS
 from training.metrics import expected_calibration_error
+from training.refit import refitted
 from training.release import RELEASED
 from training.unseen import scored
 
@@ -151,7 +152,7 @@ def unseen_changes(folder: Path, data: list[Record], seed: int) -> dict[str, dic
     """
     changes: dict[str, dict[str, float]] = {}
     for number, names in enumerate(ROUNDS):
-        run = folder / f"round_{number}"
+        run = refitted(folder / f"round_{number}")
         if not (run / "authenticity.json").exists():
             continue
         known = [record for record in data if not any(FOLDS[name].is_left_out(record) for name in names)]

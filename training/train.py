@@ -72,12 +72,12 @@ parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate o
 parser.add_argument("--weight-decay", type=float, default=0.05)
 parser.add_argument("--label-smoothing", type=float, default=0.05)
 parser.add_argument(
-    "--cutmix", type=float, default=0.0, help="share of the steps in which a piece of another picture is pasted in"
+    "--cutmix", type=float, default=0.5, help="share of the steps in which a piece of another picture is pasted in"
 )
 parser.add_argument("--patience", type=int, default=5, help="epochs without a better validation before it stops")
 parser.add_argument("--average", type=float, default=0.998, help="decay of the weights' moving average; 0: none")
 parser.add_argument("--train-size", type=int, default=192, help="side of the training crops, pixels")
-parser.add_argument("--native", type=float, default=0.5, help="share of training crops that are not resized")
+parser.add_argument("--native", type=float, default=0.75, help="share of training crops that are not resized")
 parser.add_argument(
     "--wear", type=float, default=0.35, help="how much training pictures are worn; 1: half of them are recompressed"
 )
@@ -361,7 +361,7 @@ if is_first:
     print(
         f"Best balanced accuracy on validation: {progress['best']:.4f} (epoch {progress['best_epoch'] + 1}), "
         f"in {', '.join(str(args.out / f'{task}.safetensors') for task in tasks)}.\n"
-        f"Next: python -m training.release --data {args.data} --run {args.out} --version 0.1"
+        f"Next: python -m training.refit --data {args.data} --run {args.out}"
     )
 if distributed:
     dist.destroy_process_group()

@@ -2,9 +2,9 @@
 
     python -m training.unseen --data ROOT --out runs/unseen -- --init FILE --epochs 4
 
-Models are chosen by the validation part; the test part (--part test) is for the final report. Each round's model is
-calibrated on pictures that it may know; nothing of what it is scored on takes part. A finished round is not trained
-again, an interrupted one goes on.
+Models are chosen by the validation part; the test part (--part test) is for the final report. Each round's heads are
+fitted anew (training.refit), as those to be released are, and calibrated on pictures that it may know; nothing of what
+it is scored on takes part. A finished round is not trained again, an interrupted one goes on.
 
 An --init that was trained with labels on the whole data set would know the generators left out: start from ImageNet's
 weights or from ones that never saw a label.
@@ -27,6 +27,7 @@ from training.files import replace_json
 from training.folds import FOLDS, ROUNDS, Fold
 from training.metrics import balanced_accuracy, expected_calibration_error
 from training.precision import bf16_is_fast
+from training.refit import refitted
 from training.release import ERROR
 from training.sources import REAL
 
@@ -83,7 +84,9 @@ def main() -> None:
             "--workers", str(arguments.workers), "--resume", *arguments.train_options,
         ]  # fmt: skip
         subprocess.run(command, check=True)
-        folds |= score_round(run, names, device, records, arguments.part, arguments.seed, arguments.workers)
+        refit = [sys.executable, "-m", "training.refit", "--data", str(arguments.data), "--run", str(run)]
+        subprocess.run([*refit, "--workers", str(arguments.workers)], check=True)
+        folds |= score_round(refitted(run), names, device, records, arguments.part, arguments.seed, arguments.workers)
         report = {
             "conditions": conditions(arguments.data, arguments.part, arguments.seed, bf16_is_fast(device)),
             "options": arguments.train_options,

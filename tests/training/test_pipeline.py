@@ -29,6 +29,7 @@ from tests.conftest import start_server
 from tests.procedural import encoded
 from training.data import CLASSES, read_artifact, split
 from training.quantise import pixels_of, score
+from training.refit import refitted
 
 SMALL = ["--init", "none", "--train-size", "64", "--size", "64", "--batch", "16", "--workers", "0", "--lr", "2e-3"]
 
@@ -116,10 +117,30 @@ def test_two_heads_share_one_trunk(runs):
 
 
 @pytest.fixture(scope="module")
-def released(runs, data_root, tmp_path_factory) -> Path:
+def refitted_run(runs, data_root, tmp_path_factory) -> Path:
+    copied = tmp_path_factory.mktemp("refitted") / "both"
+    shutil.copytree(runs / "both", copied)
+    run(["-m", "training.refit", "--data", str(data_root), "--run", str(copied), "--workers", "0"])
+    return refitted(copied)
+
+
+def test_heads_are_fitted_anew_and_trunks_stay(refitted_run, runs, data_root):
+    for task in CLASSES:
+        before, after = (Classifier(folder, task, torch.device("cpu")) for folder in (runs / "both", refitted_run))
+        assert before.trunk_id == after.trunk_id
+        assert not torch.equal(before.head.weight, after.head.weight)
+    commands = json.loads((refitted_run / "settings.json").read_text())["commands"]
+    assert ["training.train" in commands[0], "training.refit" in commands[-1]] == [True, True]
+    done = run(["-m", "training.refit", "--data", str(data_root), "--run", str(refitted_run.parent)])
+    assert "there already" in done.stdout
+    assert not [path for path in refitted_run.parent.iterdir() if path.name.endswith(".partial")]
+
+
+@pytest.fixture(scope="module")
+def released(refitted_run, data_root, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("released")
     run([
-        "-m", "training.release", "--data", str(data_root), "--run", str(runs / "both"),
+        "-m", "training.release", "--data", str(data_root), "--run", str(refitted_run),
         "--version", "9.9", "--released", str(folder), "--workers", "0",
     ])  # fmt: skip
     return folder

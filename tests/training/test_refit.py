@@ -1,0 +1,35 @@
+"""A head fitted anew says what a logistic regression on its features says."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from training.refit import C, fit_head
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_it_is_the_logistic_regression_on_raw_features(classes):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, classes, 400)
+    features = (rng.normal(size=(400, 12)) + rng.normal(size=(classes, 12))[labels]) * rng.uniform(0.5, 3, 12) + 5
+    weights = rng.uniform(0.5, 2, 400)
+    weight, bias = fit_head(features, labels, weights)
+    assert weight.shape == (classes, 12) and bias.shape == (classes,)
+
+    scaler = StandardScaler().fit(features)
+    expected = LogisticRegression(C=C, max_iter=1000).fit(
+        scaler.transform(features), labels, sample_weight=weights / weights.mean()
+    )
+    logits = features @ weight.T + bias
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert probabilities == pytest.approx(expected.predict_proba(scaler.transform(features)), abs=1e-6)
+
+
+def test_a_feature_that_hardly_varies_gets_no_large_weight():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 400)
+    features = rng.normal(size=(400, 8)) + labels[:, None]
+    features[:, 0] = 1e-6 * (features[:, 0] > 0.5)
+    weight, _ = fit_head(features, labels, np.ones(400))
+    assert np.abs(weight[:, 0]).max() < np.abs(weight[:, 1:]).max()
