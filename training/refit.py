@@ -3,7 +3,8 @@
 A head trained together with its trunk follows the trunk's last steps on worn and mixed pictures. Fitted afterwards by
 logistic regression, on training pictures as they will be served, it relies less on what a picture shows and more on the
 rest that the trunk has learnt: known sources and unseen generators both gain (docs/training.md; Kirichenko et al. 2022,
-arXiv 2204.02937, on retraining the last layer).
+arXiv 2204.02937, on retraining the last layer). Authenticity's head is besides fitted on pictures weighed so that their
+content tells less of their class (training/content.py).
 
 The run stays as it is. Beside its files appears, at once and whole, a folder `refitted` that is a run of its own; where
 it is there already and was made from these weights, nothing is done.
@@ -27,6 +28,7 @@ from tqdm import tqdm
 from handlers.classifier import Classifier
 from handlers.network import file_sha256
 from handlers.preprocessing import needed_side
+from training.content import weights_without_content
 from training.data import CLASSES, Pictures, balanced_weights, labelled, read_artifact, split
 from training.files import replace_json
 from training.folds import FOLDS
@@ -81,6 +83,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the ArtiFact root that the run was trained on")
     parser.add_argument("--run", type=Path, required=True, help="the folder of a finished run")
+    parser.add_argument(
+        "--content", type=float, default=1.0, help="how far authenticity's head is kept from judging by content; 0: not"
+    )
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
 
@@ -111,12 +116,16 @@ def main() -> None:
         if classifier.trunk_id not in seen:
             seen[classifier.trunk_id] = pooled_features(classifier, training, arguments.workers)
         items = labelled(training, task)
+        if task == "authenticity" and arguments.content:
+            weights = weights_without_content(items, arguments.content, device, arguments.workers)
+        else:
+            weights = balanced_weights(items)
         weight, bias = fit_head(
             seen[classifier.trunk_id][[row_of[record.path] for record, _ in items]],
             np.array([label for _, label in items]),
-            balanced_weights(items).numpy(),
+            weights.numpy(),
         )
-        head = {"fc.weight": torch.from_numpy(weight).half(), "fc.bias": torch.from_numpy(bias).half()}
+        head = {"fc.weight": torch.from_numpy(weight).half().contiguous(), "fc.bias": torch.from_numpy(bias).half()}
         weights_file = temporary / f"{task}.safetensors"
         save_file(load_file(arguments.run / weights_file.name) | head, weights_file)
         card = json.loads((arguments.run / f"{task}.json").read_text())
