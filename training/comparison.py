@@ -24,7 +24,7 @@ from training.files import replace_json
 from training.folds import FOLDS, ROUNDS
 from training.initial_weights import build_network
 from training.precision import bf16_is_fast
-from training.unseen import score_round
+from training.unseen import Round, score_round
 
 _SHARED = {"train-size": 160, "native": 0.5, "wear": 1, "cutmix": 0}
 _RESNET = _SHARED | {"architecture": "resnet18", "lr": 1.5e-3}
@@ -106,7 +106,8 @@ def figures(run: Path, records, seed: int, device: torch.device) -> dict[str, fl
     """Balanced accuracy of a trained recipe: on known sources at the epoch kept, and on generators left out."""
     with (run / "curves.csv").open() as file:
         kept = max(csv.DictReader(file), key=lambda row: float(row["authenticity_balanced_accuracy"]))
-    folds = score_round(run, ROUNDS[0], device, records, "validation", seed, workers=0)
+    one = Round(run, ROUNDS[0], "authenticity", device, records, seed, workers=0)
+    folds, _ = score_round(one, "validation", elsewhere=[])
     left_out = [folds[name]["balanced_accuracy"] for name in ROUNDS[0] if not FOLDS[name].photographs]
     return {
         "seen": float(kept["authenticity_balanced_accuracy"]),

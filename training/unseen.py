@@ -3,8 +3,9 @@
     python -m training.unseen --data ROOT --out runs/unseen -- --init FILE --epochs 4
 
 Models are chosen by the validation part; the test part (--part test) is for the final report. Each round's heads are
-fitted anew (training.refit), as those to be released are, and calibrated on pictures that it may know; nothing of what
-it is scored on takes part. A finished round is not trained again, an interrupted one goes on.
+fitted anew (training.refit), as those to be released are, and calibrated as those are: half on pictures of what the
+round may know, half on the validation part of what the other rounds left out, by those rounds' models. Nothing of what
+a round is scored on takes part. A finished round is not trained again, an interrupted one goes on.
 
 An --init that was trained with labels on the whole data set would know the generators left out: start from ImageNet's
 weights or from ones that never saw a label.
@@ -13,14 +14,16 @@ weights or from ones that never saw a label.
 import argparse
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from sklearn.metrics import roc_auc_score
 
 from handlers.card import Thresholds
 from handlers.classifier import Classifier
-from training.calibration import fit_temperature, verdict_thresholds
+from training.calibration import Answers, fit_open_temperature, verdict_thresholds
 from training.data import Record, labelled, read_artifact, split, split_of
 from training.evaluate import conditions, predict
 from training.files import replace_json
@@ -28,9 +31,9 @@ from training.folds import FOLDS, ROUNDS, Fold
 from training.metrics import balanced_accuracy, expected_calibration_error
 from training.precision import bf16_is_fast
 from training.refit import refitted
-from training.release import ERROR
 from training.sources import REAL
 
+ERROR = 0.05  # of photographs called generated, and of generated pictures called real
 # Of pictures that were left out of training every split is new; of those kept, only the split of that name is.
 LEFT_OUT_PARTS = {"validation": ("train", "validation"), "test": ("calibration", "test")}
 
@@ -42,22 +45,135 @@ def scored(records: list[Record], known: list[Record], fold: Fold, part: str, se
     return labelled(left_out + other_class, "authenticity")
 
 
-def fold_figures(generated: np.ndarray, labels: np.ndarray, thresholds: Thresholds) -> dict[str, float]:
-    """The figures of one fold: generated (N,) calibrated probabilities, labels (N,) 0 real and 1 generated."""
-    probabilities = np.stack([1 - generated, generated], axis=1)
-    predicted = probabilities.argmax(1)
-    confidence, correct = probabilities.max(1), predicted == labels
-    decided = (generated >= thresholds.generated) | (generated <= thresholds.real)
+@dataclass(frozen=True)
+class Unseen:
+    """What a model says of the pictures of one fold that it was trained without."""
+
+    fold: Fold
+    logits: np.ndarray  # (N, classes)
+    labels: np.ndarray  # (N,) class indices
+
+    @property
+    def answers(self) -> Answers:
+        return self.logits, self.labels
+
+
+class Round:
+    """A finished training without some folds. What it is asked is computed in bf16 where that is fast."""
+
+    def __init__(
+        self, run: Path, names: tuple[str, ...], task: str, device: torch.device, records: list[Record], seed: int,
+        workers: int,
+    ) -> None:  # fmt: skip
+        self.folds = [FOLDS[name] for name in names]
+        self.classifier = Classifier(run, task, device)
+        self.task, self.records, self.seed, self.workers = task, records, seed, workers
+        self.known = [record for record in records if not any(fold.is_left_out(record) for fold in self.folds)]
+
+    def calibration(self) -> Answers:
+        """Its answers on the calibration split of what it was trained on."""
+        return self._answers(labelled(split(self.known, self.seed)["calibration"], self.task))
+
+    def unseen(self, part: str) -> list[Unseen]:
+        """Its answers on that part of each fold, and of the known pictures of the other class."""
+        records_of = {
+            fold.name: [record for record, _ in scored(self.records, self.known, fold, part, self.seed)]
+            for fold in self.folds
+        }
+        # A round's folds share the pictures of the other class: each is looked at once.
+        together = list({record.path: record for records in records_of.values() for record in records}.values())
+        items = labelled(together, self.task)
+        logits, labels = self._answers(items)
+        row_of = {record.path: row for row, (record, _) in enumerate(items)}
+        found = []
+        for fold in self.folds:
+            rows = [row_of[record.path] for record in records_of[fold.name] if record.path in row_of]
+            found.append(Unseen(fold, logits[rows], labels[rows]))
+        return found
+
+    def _answers(self, items: list[tuple[Record, int]]) -> Answers:
+        bf16 = bf16_is_fast(self.classifier.device)
+        return predict(self.classifier, items, 32, self.workers, bf16=bf16), np.array([label for _, label in items])
+
+
+def finished_rounds(
+    folder: Path, task: str, device: torch.device, records: list[Record], seed: int, workers: int
+) -> list[Round]:
+    """The rounds in a folder of this command whose trainings and heads are finished."""
+    runs = [(refitted(folder / f"round_{number}"), names) for number, names in enumerate(ROUNDS)]
+    return [
+        Round(run, names, task, device, records, seed, workers)
+        for run, names in runs
+        if (run / f"{task}.json").exists()
+    ]
+
+
+def generated(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """(N,) the calibrated probability of being generated, from authenticity's logits (N, 2)."""
+    return torch.from_numpy(logits / temperature).softmax(1)[:, 1].numpy()
+
+
+def calibrate(known: Answers, unseen: list[Unseen]) -> tuple[float, Thresholds, bool]:
+    """Authenticity's temperature and thresholds, and whether these could be shown to hold (training.calibration).
+
+    known: a model's answers on its calibration split. unseen: other models' on what those had not seen.
+    """
+    temperature = fit_open_temperature(known, [each.answers for each in unseen])
+    photographs = [each for each in unseen if each.fold.photographs]
+    strange = [generated(each.logits[each.labels == 0], temperature) for each in photographs]
+    logits, labels = known
+    thresholds, shown = verdict_thresholds(
+        generated(logits, temperature),
+        labels,
+        ERROR,
+        strange_photographs=np.concatenate(strange) if strange else None,
+    )
+    return temperature, thresholds, shown
+
+
+def score_round(one: Round, part: str, elsewhere: list[Unseen]) -> tuple[dict[str, dict], list[Answers]]:
+    """The figures of each of a round's folds, and the calibrated probabilities (N, 2) and labels behind them.
+
+    elsewhere: what the other rounds' models say of what those had left out.
+    """
+    temperature, thresholds, _ = calibrate(one.calibration(), elsewhere)
+    figures, answers = {}, []
+    for each in one.unseen(part):
+        scores = generated(each.logits, temperature)
+        figures[each.fold.name] = fold_figures(scores, each.labels, thresholds) | {"reason": each.fold.reason}
+        answers.append((np.stack([1 - scores, scores], axis=1), each.labels))
+    return figures, answers
+
+
+def confidence_figures(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """How honest the confidence of calibrated probabilities (N, classes) is."""
+    confidence, correct = probabilities.max(1), probabilities.argmax(1) == labels
+    return {
+        "expected_calibration_error": expected_calibration_error(confidence, correct),
+        "wrong_above_0.9_confidence": float((~correct & (confidence > 0.9)).mean()),
+    }
+
+
+def fold_figures(scores: np.ndarray, labels: np.ndarray, thresholds: Thresholds) -> dict[str, float]:
+    """The figures of one fold.
+
+    scores (N,): calibrated probabilities of being generated. labels (N,): 0 real, 1 generated.
+    """
+    probabilities = np.stack([1 - scores, scores], axis=1)
+    correct = probabilities.argmax(1) == labels
+    decided = (scores >= thresholds.generated) | (scores <= thresholds.real)
+    wrong = ((scores >= thresholds.generated) & (labels == 0)) | ((scores <= thresholds.real) & (labels == 1))
     return {
         "photographs": int((labels == 0).sum()),
         "generated": int((labels == 1).sum()),
         "photographs_right": float(correct[labels == 0].mean()),
         "generated_right": float(correct[labels == 1].mean()),
         "balanced_accuracy": balanced_accuracy(torch.from_numpy(probabilities), torch.from_numpy(labels)),
-        "expected_calibration_error": expected_calibration_error(confidence, correct),
-        "wrong_above_0.9_confidence": float((~correct & (confidence > 0.9)).mean()),
+        "auc": float(roc_auc_score(labels, scores)),
+        **confidence_figures(probabilities, labels),
         "decided": float(decided.mean()),
-        "photographs_called_generated": float((generated[labels == 0] >= thresholds.generated).mean()),
+        "errors_among_decided": float(wrong.sum() / max(1, decided.sum())),
+        "photographs_called_generated": float((scores[labels == 0] >= thresholds.generated).mean()),
     }
 
 
@@ -72,59 +188,46 @@ def main() -> None:
     parser.add_argument("train_options", nargs="*", help="after --: further options of training.train")
     arguments = parser.parse_args()
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    records = read_artifact(arguments.data)
-    report_path = arguments.out / f"{arguments.part}.json"
-    folds: dict[str, dict] = {}
     for number in arguments.rounds:
-        names, run = ROUNDS[number], arguments.out / f"round_{number}"
+        run = arguments.out / f"round_{number}"
         command = [
             sys.executable, "-m", "training.train", "--data", str(arguments.data), "--task", "both",
-            "--out", str(run), "--leave-out", *names, "--seed", str(arguments.seed),
+            "--out", str(run), "--leave-out", *ROUNDS[number], "--seed", str(arguments.seed),
             "--workers", str(arguments.workers), "--resume", *arguments.train_options,
         ]  # fmt: skip
         subprocess.run(command, check=True)
         refit = [sys.executable, "-m", "training.refit", "--data", str(arguments.data), "--run", str(run)]
         subprocess.run([*refit, "--workers", str(arguments.workers)], check=True)
-        folds |= score_round(refitted(run), names, device, records, arguments.part, arguments.seed, arguments.workers)
-        report = {
-            "conditions": conditions(arguments.data, arguments.part, arguments.seed, bf16_is_fast(device)),
-            "options": arguments.train_options,
-            "folds": folds,
-        }
-        replace_json(report_path, report)
-    print_table(folds)
-    print(f"All figures: {report_path}")
 
-
-def score_round(
-    run: Path, names: tuple[str, ...], device: torch.device, records: list[Record], part: str, seed: int, workers: int
-) -> dict[str, dict]:
-    """The figures of each fold of a trained round, calibrated on pictures of what it was trained on."""
-    left_out = [FOLDS[name] for name in names]
-    known = [record for record in records if not any(fold.is_left_out(record) for fold in left_out)]
-    classifier = Classifier(run, "authenticity", device)
-    bf16 = bf16_is_fast(classifier.device)
-    calibration = labelled(split(known, seed)["calibration"], "authenticity")
-    logits = predict(classifier, calibration, 32, workers, bf16=bf16)
-    truth = np.array([label for _, label in calibration])
-    temperature = fit_temperature(logits, truth)
-    thresholds, _ = verdict_thresholds(_generated(logits, temperature), truth, ERROR)
-
-    items_of = {name: scored(records, known, FOLDS[name], part, seed) for name in names}
-    # A round's folds share the pictures of the other class: each is looked at once.
-    items = list({record.path: (record, label) for items in items_of.values() for record, label in items}.values())
-    scores = _generated(predict(classifier, items, 32, workers, bf16=bf16), temperature)
-    score_of = {record.path: score for (record, _), score in zip(items, scores, strict=True)}
-    return {
-        name: fold_figures(
-            np.array([score_of[record.path] for record, _ in items]),
-            np.array([label for _, label in items]),
-            thresholds,
-        )
-        | {"reason": FOLDS[name].reason}
-        for name, items in items_of.items()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    records = read_artifact(arguments.data)
+    rounds = finished_rounds(arguments.out, "authenticity", device, records, arguments.seed, arguments.workers)
+    calibrating = [one.unseen("validation") for one in rounds]
+    folds: dict[str, dict] = {}
+    generators: list[Answers] = []
+    for number, one in enumerate(rounds):
+        elsewhere = [each for other, answers in enumerate(calibrating) if other != number for each in answers]
+        figures, answers = score_round(one, arguments.part, elsewhere)
+        folds |= figures
+        generators += [each for each, fold in zip(answers, one.folds, strict=True) if not fold.photographs]
+    report = {
+        "conditions": conditions(arguments.data, arguments.part, arguments.seed, bf16_is_fast(device)),
+        "options": arguments.train_options,
+        "folds": folds,
+        "unseen_generators_together": confidence_figures(
+            np.concatenate([probabilities for probabilities, _ in generators]),
+            np.concatenate([labels for _, labels in generators]),
+        ),
     }
+    report_path = arguments.out / f"{arguments.part}.json"
+    replace_json(report_path, report)
+    print_table(folds)
+    together = report["unseen_generators_together"]
+    print(
+        f"their answers together: ECE {together['expected_calibration_error']:.3f}, "
+        f"wrong at over 90 % {together['wrong_above_0.9_confidence']:.1%}"
+    )
+    print(f"All figures: {report_path}")
 
 
 def print_table(folds: dict[str, dict]) -> None:
@@ -141,10 +244,6 @@ def print_table(folds: dict[str, dict]) -> None:
     generators = [row["balanced_accuracy"] for name, row in folds.items() if not FOLDS[name].photographs]
     if generators:
         print(f"unseen generators: mean balanced accuracy {np.mean(generators):.1%}, worst fold {min(generators):.1%}")
-
-
-def _generated(logits: np.ndarray, temperature: float) -> np.ndarray:
-    return torch.from_numpy(logits / temperature).softmax(1)[:, 1].numpy()
 
 
 if __name__ == "__main__":

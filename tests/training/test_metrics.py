@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from training.calibration import fit_temperature, verdict_thresholds
+from training.calibration import fit_open_temperature, fit_temperature, verdict_thresholds
 from training.metrics import expected_calibration_error, report, wilson_interval
 
 
@@ -58,6 +58,22 @@ def test_temperature_is_recovered():
     assert fit_temperature(3 * logits, labels) == pytest.approx(3, rel=0.05)
 
 
+def test_what_is_unseen_counts_half_however_many_pictures_it_has():
+    """Answers that need a temperature of 1 on known sources and of 3 elsewhere get one in between."""
+    rng = np.random.default_rng(2)
+
+    def answers(count: int, boldness: float):
+        logits = rng.normal(0, 1.5, (count, 2))
+        return boldness * logits, np.array([rng.choice(2, p=row) for row in softmax(logits)])
+
+    known, few, many = answers(20_000, 1), answers(2_000, 3), answers(20_000, 3)
+    assert fit_open_temperature(known, []) == pytest.approx(1, rel=0.05)
+    between = fit_open_temperature(known, [many])
+    assert 1.3 < between < 2.7
+    assert fit_open_temperature(known, [few]) == pytest.approx(between, rel=0.1)
+    assert fit_open_temperature(known, [few, many]) == pytest.approx(between, rel=0.1)
+
+
 def optimal(rng, count: int, separation: float) -> tuple[np.ndarray, np.ndarray]:
     """Labels, and the exact probabilities of being generated that an optimal model of this separation gives."""
     labels = rng.integers(0, 2, count)
@@ -95,3 +111,13 @@ def test_a_blind_model_is_promised_nothing():
 def test_too_few_pictures_show_nothing():
     thresholds, shown = verdict_thresholds(np.array([0.001, 0.999]), np.array([0, 1]), error=0.05)
     assert not shown and thresholds.generated == 0.995
+
+
+def test_strange_photographs_tighten_the_thresholds():
+    """Photographs of unknown sources, of which a fifth look generated, are not called so more often than promised."""
+    labels, generated = optimal(np.random.default_rng(5), 2000, 3.0)
+    strange = np.where(np.arange(500) % 5 == 0, 0.96, 0.1)
+    loose, shown = verdict_thresholds(generated, labels, error=0.05)
+    tight, still_shown = verdict_thresholds(generated, labels, error=0.05, strange_photographs=strange)
+    assert shown and still_shown
+    assert (strange >= loose.generated).mean() == 0.2 and (strange >= tight.generated).mean() == 0

@@ -10,10 +10,10 @@ from handlers.card import Thresholds
 from handlers.classifier import Classifier
 from tests.procedural import SOURCES, encoded
 from training.data import Record, labelled, read_artifact, split, split_of
-from training.folds import FOLDS, ROUNDS
+from training.folds import FOLDS, ROUNDS, Fold
 from training.robustness import score
 from training.shortcuts import file_only_balanced_accuracy
-from training.unseen import LEFT_OUT_PARTS, fold_figures, scored
+from training.unseen import LEFT_OUT_PARTS, Round, calibrate, fold_figures, score_round, scored
 from training.wear import COPIES, DEGRADATIONS
 
 GENERATORS = {
@@ -95,6 +95,30 @@ def test_fold_figures_by_hand():
     assert figures["wrong_above_0.9_confidence"] == pytest.approx(1 / 6)
     assert figures["photographs_called_generated"] == pytest.approx(1 / 3)
     assert figures["decided"] == pytest.approx(4 / 6)
+    assert figures["errors_among_decided"] == pytest.approx(1 / 4)
+    assert figures["auc"] == pytest.approx(6 / 9)
+
+
+def test_a_round_is_calibrated_by_what_others_had_not_seen(data_root, monkeypatch):
+    """One model as if it were of two rounds: answers belong to their pictures, and the other's temper the first."""
+    monkeypatch.setitem(FOLDS, "made", Fold("made", "a procedural generator", r"^checker_gan$"))
+    records, device = read_artifact(data_root), torch.device("cpu")
+    one = Round(RELEASED, ("made",), "authenticity", device, records, seed=0, workers=0)
+    unseen = one.unseen("validation")
+    assert [each.fold.name for each in unseen] == ["made"]
+    items = scored(records, one.known, FOLDS["made"], "validation", seed=0)
+    assert unseen[0].labels.tolist() == [label for _, label in items]
+    assert not {record.path for record in one.known if record.family != "real"} & {
+        record.path for record, label in items if label
+    }
+
+    alone, _, _ = calibrate(one.calibration(), [])
+    beside, _, _ = calibrate(one.calibration(), unseen)
+    assert beside != alone
+    figures, answers = score_round(one, "test", elsewhere=unseen)
+    probabilities, labels = answers[0]
+    assert figures["made"]["photographs"] + figures["made"]["generated"] == len(labels) == len(probabilities)
+    assert probabilities.sum(axis=1) == pytest.approx(1)
 
 
 def test_artifact_mini_fills_every_fold_but_the_published(artifact_mini):
