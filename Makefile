@@ -7,6 +7,7 @@ DATA ?= ../shared/data/artifact_mini
 TASK ?= both
 INIT ?= imagenet
 VERSION ?= 0.1
+ROUNDS ?=
 FROM := $(PWD)
 
 .PHONY: help serve ask token logs status stop test load bench archives train evaluate release clean
@@ -15,7 +16,7 @@ FROM := $(PWD)
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
 	@echo
-	@echo "Variables: PYTHON=$(PYTHON) DATA=$(DATA) TASK=$(TASK) INIT=$(INIT) VERSION=$(VERSION)"
+	@echo "Variables: PYTHON=$(PYTHON) DATA=$(DATA) TASK=$(TASK) INIT=$(INIT) VERSION=$(VERSION) ROUNDS=$(ROUNDS)"
 
 serve: archives ## install, build the archives, start the server, ask about a photograph
 	@$(PY) -m server start --demonstrate
@@ -62,8 +63,9 @@ evaluate: .venv/training.stamp ## score the released weights of TASK on the test
 	    --out runs/$$task.test.json || exit 1; \
 	done
 
-release: .venv/training.stamp ## calibrate, score and release the run of TASK as VERSION
-	$(PY) -m training.release --data "$(DATA)" --run runs/$(TASK)/refitted --version $(VERSION)
+release: .venv/training.stamp ## calibrate, score and release the run of TASK as VERSION, with ROUNDS=runs/unseen
+	$(PY) -m training.release --data "$(DATA)" --run runs/$(TASK)/refitted --version $(VERSION) \
+	  $(if $(ROUNDS),--rounds "$(ROUNDS)")
 
 clean: stop ## remove the environment, the archives and the server's folder; keep runs
 	rm -rf .venv .server .tests .hypothesis .pytest_cache .ruff_cache model_store/*.mar

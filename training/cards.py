@@ -198,6 +198,19 @@ def _views_section(figures: dict) -> list[str]:
     ]
 
 
+def _learning_curve_section(figures: dict) -> list[str]:
+    lines = [
+        f"Heads fitted to ImageNet's features of parts of the training data, the mean of {figures['draws']} draws of "
+        f"each part ({_conditions(figures)}), balanced accuracy:",
+        "",
+        "| what is had of | share | unseen generators | seen |",
+        "|---|---|---|---|",
+    ]
+    for way, points in figures["ways"].items():
+        lines += [f"| {way} | {share} | {row['unseen']:.1%} | {row['seen']:.1%} |" for share, row in points.items()]
+    return lines
+
+
 def _sections(reports: Path, tasks: tuple[str, ...]) -> list[tuple[str, list[str]]]:
     """(title, lines) of every protocol that has figures; those of authenticity alone only where it is asked for."""
     makers = [("seen", "Seen: known sources", lambda figures: _seen_section(figures, tasks))]
@@ -221,6 +234,7 @@ _PLOTS = {
     ),
     "Degraded pictures, and copies": ("degraded",),
     "Under attack": ("gradient",),
+    "What more data is worth": ("learning_curve",),
     **{f"Where {task} fails": (f"{task}_sources", f"{task}_categories") for task in CLASSES},
 }  # fmt: skip
 
@@ -232,6 +246,7 @@ def write_report(reports: Path) -> None:
     for name, title, maker in (
         ("comparison", "Recipes compared", _comparison_section),
         ("views", "One view or several", _views_section),
+        ("learning_curve", "What more data is worth", _learning_curve_section),
     ):
         figures = _figures(reports, name)
         if figures:

@@ -10,7 +10,7 @@ Content is what ImageNet's EfficientNet-Lite0 sees of a picture scaled down to 4
 outlives that, scenes and styles do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -38,15 +38,17 @@ def content_tensor(image: Image.Image) -> torch.Tensor:
     return picture_to_tensor(image.resize((SMALL, SMALL), Image.Resampling.BILINEAR), _PREPROCESSING)
 
 
-def content_features(records: Sequence[Record], device: torch.device, workers: int) -> np.ndarray:
-    """(N, 1280) float32: what ImageNet's network sees in the records' pictures."""
+def imagenet_features(
+    records: Sequence[Record], transform: Callable[[Image.Image], torch.Tensor], device: torch.device, workers: int
+) -> np.ndarray:
+    """(N, 1280) float32: what ImageNet's EfficientNet-Lite0 sees in the records' pictures, transformed."""
     network = build_network("efficientnet_lite0", "imagenet", 2).eval().to(device, memory_format=torch.channels_last)
     network.fc = torch.nn.Identity()
-    loader = DataLoader(Pictures([(record, 0) for record in records], content_tensor), 32, num_workers=workers)
+    loader = DataLoader(Pictures([(record, 0) for record in records], transform), 32, num_workers=workers)
     with torch.inference_mode(), autocast(device, bf16_is_fast(device)):
         features = [
             network(pictures.to(device, memory_format=torch.channels_last)).float().cpu()
-            for pictures, _ in tqdm(loader, desc="content", mininterval=5)
+            for pictures, _ in tqdm(loader, desc="features of ImageNet's network", mininterval=5)
         ]
     return torch.cat(features).numpy()
 
@@ -89,6 +91,6 @@ def weights_without_content(
     """training.data.balanced_weights of the items of the task authenticity, by without_content."""
     weights, labels = balanced_weights(items), np.array([label for _, label in items])
     records = [record for record, _ in items]
-    features = content_features(records, device, workers)
+    features = imagenet_features(records, content_tensor, device, workers)
     chances = chances_of_generated(features, labels, weights.numpy(), [record.group for record in records])
     return without_content(weights, labels, chances, power)
