@@ -119,7 +119,7 @@ def _add_networks(classifiers: list[Classifier], released: Path, content: Path) 
         if refused:
             raise BuildError(
                 f"{gate_path.name} does not pass the gate: {'; '.join(refused)}.\n"
-                f"Run training.quantise again, or remove the file to serve in fp32."
+                f"Run training.quantise again, --without what missed it, or remove the file to serve in fp32."
             )
         for file in (gate_path, *(released / name for name in gate["files"])):
             shutil.copy(file, content)

@@ -107,7 +107,7 @@ def figures(run: Path, records, seed: int, device: torch.device) -> dict[str, fl
     with (run / "curves.csv").open() as file:
         kept = max(csv.DictReader(file), key=lambda row: float(row["authenticity_balanced_accuracy"]))
     one = Round(run, ROUNDS[0], "authenticity", device, records, seed, workers=0)
-    folds, _ = score_round(one, "validation", elsewhere=[])
+    folds, _ = score_round(one.calibration(), one.unseen("validation"), elsewhere=[])
     left_out = [folds[name]["balanced_accuracy"] for name in ROUNDS[0] if not FOLDS[name].photographs]
     return {
         "seen": float(kept["authenticity_balanced_accuracy"]),

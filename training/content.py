@@ -23,13 +23,13 @@ from tqdm import tqdm
 from handlers.card import Preprocessing
 from handlers.preprocessing import picture_to_tensor
 from training.data import Pictures, Record, balanced_weights
+from training.heads import C, mean_and_spread
 from training.initial_weights import NORMALISATION, build_network
 from training.precision import autocast, bf16_is_fast
 
 SMALL = 48  # pixels; what is scaled down to this keeps its content and loses its traces
 SEEN_AT = 160  # pixels, scaled up again: the network is of little use far below the 224 that it was trained at
-C = 1e-3  # the inverse of the penalty, as scikit-learn counts it
-FOLDS = 5
+PARTS = 5  # each is judged by a model of the others
 _PREPROCESSING = Preprocessing(size=SEEN_AT, crop=1.0, interpolation="bicubic", **NORMALISATION["efficientnet_lite0"])
 
 
@@ -58,14 +58,14 @@ def chances_of_generated(
 ) -> np.ndarray:
     """(N,) the probability of each picture's being generated, by its content alone.
 
-    Each comes from a logistic regression on the other folds: near relatives, which share a group, take no part.
+    Each comes from a logistic regression on the other parts: near relatives, which share a group, take no part.
     features (N, channels); labels (N,) 0 real, 1 generated; weights (N,): how much each counts.
     """
-    spread = features.std(axis=0)
-    scaled = (features - features.mean(axis=0)) / np.maximum(spread, 0.1 * np.median(spread))
+    mean, spread = mean_and_spread(features)
+    scaled = (features - mean) / spread
     chances = np.empty(len(labels))
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
-    for fitted, judged in folds.split(scaled, labels, groups):
+    parts = StratifiedGroupKFold(PARTS, shuffle=True, random_state=0)
+    for fitted, judged in parts.split(scaled, labels, groups):
         model = LogisticRegression(C=C, max_iter=1000)
         model.fit(scaled[fitted], labels[fitted], sample_weight=weights[fitted] / weights.mean())
         chances[judged] = model.predict_proba(scaled[judged])[:, 1]

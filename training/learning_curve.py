@@ -20,10 +20,10 @@ from training.data import Record, balanced_weights, labelled, read_artifact, spl
 from training.evaluate import conditions
 from training.files import replace_json
 from training.folds import FOLDS, ROUNDS
+from training.heads import fit_head
 from training.initial_weights import NORMALISATION
 from training.metrics import balanced_accuracy
 from training.precision import bf16_is_fast
-from training.refit import fit_head
 from training.sources import REAL
 from training.transforms import EvaluationTransform
 from training.unseen import scored

@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from sklearn.linear_model import LogisticRegression
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -32,14 +31,10 @@ from training.content import weights_without_content
 from training.data import CLASSES, Pictures, balanced_weights, labelled, read_artifact, split
 from training.files import replace_json
 from training.folds import FOLDS
+from training.heads import fit_head
 from training.precision import autocast, bf16_is_fast
 from training.sources import UNDISCLOSED
 from training.transforms import EvaluationTransform
-
-# The inverse of the penalty, as scikit-learn counts it; from 1e-5 to 0.1 the best for validation pictures of the first
-# round of training/folds.py, known and unseen, and nearly as good from 1e-3 to 1e-2.
-C = 1e-3
-LEAST_SPREAD = 0.1  # of the features' median: what hardly varies must not get a large weight
 
 
 def pooled_features(classifier: Classifier, records, workers: int) -> np.ndarray:
@@ -55,23 +50,6 @@ def pooled_features(classifier: Classifier, records, workers: int) -> np.ndarray
             for tensors, _ in tqdm(loader, desc="features", mininterval=5)
         ]
     return torch.cat(pooled).numpy()
-
-
-def fit_head(features: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The weight (classes, channels) and bias (classes,) of a head for raw features.
-
-    features (N, channels); labels (N,) class indices, each class among them; weights (N,): how much each counts.
-    """
-    mean, spread = features.mean(axis=0), features.std(axis=0)
-    spread = np.maximum(spread, LEAST_SPREAD * np.median(spread))
-    fitted = LogisticRegression(C=C, max_iter=1000).fit(
-        (features - mean) / spread, labels, sample_weight=weights / weights.mean()
-    )
-    weight, bias = fitted.coef_, fitted.intercept_
-    if len(weight) == 1:  # of two classes scikit-learn keeps the difference alone
-        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    weight = weight / spread
-    return weight, bias - weight @ mean
 
 
 def refitted(run: Path) -> Path:

@@ -33,7 +33,7 @@ from training.precision import bf16_is_fast
 from training.refit import refitted
 from training.sources import REAL
 
-ERROR = 0.05  # of photographs called generated, and of generated pictures called real
+ERROR = 0.05  # of photographs called generated, and of errors among the decided
 # Of pictures that were left out of training every split is new; of those kept, only the split of that name is.
 LEFT_OUT_PARTS = {"validation": ("train", "validation"), "test": ("calibration", "test")}
 
@@ -131,14 +131,15 @@ def calibrate(known: Answers, unseen: list[Unseen]) -> tuple[float, Thresholds, 
     return temperature, thresholds, shown
 
 
-def score_round(one: Round, part: str, elsewhere: list[Unseen]) -> tuple[dict[str, dict], list[Answers]]:
+def score_round(known: Answers, unseen: list[Unseen], elsewhere: list[Unseen]) -> tuple[dict[str, dict], list[Answers]]:
     """The figures of each of a round's folds, and the calibrated probabilities (N, 2) and labels behind them.
 
-    elsewhere: what the other rounds' models say of what those had left out.
+    known: the round's answers on its calibration split. unseen: those that are scored. elsewhere: what the other
+    rounds' models say of what those had left out.
     """
-    temperature, thresholds, _ = calibrate(one.calibration(), elsewhere)
+    temperature, thresholds, _ = calibrate(known, elsewhere)
     figures, answers = {}, []
-    for each in one.unseen(part):
+    for each in unseen:
         scores = generated(each.logits, temperature)
         figures[each.fold.name] = fold_figures(scores, each.labels, thresholds) | {"reason": each.fold.reason}
         answers.append((np.stack([1 - scores, scores], axis=1), each.labels))
@@ -181,7 +182,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="an ArtiFact root")
     parser.add_argument("--out", type=Path, required=True, help="folder of the rounds' runs and of the report")
-    parser.add_argument("--rounds", type=int, nargs="+", choices=range(len(ROUNDS)), default=[0, 1, 2])
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        nargs="+",
+        choices=range(len(ROUNDS)),
+        default=[0, 1, 2],
+        help="to train where they are not; all finished ones in --out are scored",
+    )
     parser.add_argument("--part", choices=LEFT_OUT_PARTS, default="validation")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
@@ -207,7 +215,8 @@ def main() -> None:
     generators: list[Answers] = []
     for number, one in enumerate(rounds):
         elsewhere = [each for other, answers in enumerate(calibrating) if other != number for each in answers]
-        figures, answers = score_round(one, arguments.part, elsewhere)
+        unseen = calibrating[number] if arguments.part == "validation" else one.unseen(arguments.part)
+        figures, answers = score_round(one.calibration(), unseen, elsewhere)
         folds |= figures
         generators += [each for each, fold in zip(answers, one.folds, strict=True) if not fold.photographs]
     report = {

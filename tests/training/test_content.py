@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from training.content import SEEN_AT, chances_of_generated, content_tensor, without_content
-from training.refit import fit_head
+from training.heads import fit_head
 
 
 @pytest.fixture(scope="module")

@@ -30,10 +30,8 @@ def test_fewer_sources_come_whole():
 def test_a_head_finds_what_its_features_tell():
     rng = np.random.default_rng(0)
     records = [
-        Record(
-            Path(str(number)), "some", ("real", "gan")[number % 2], ("real", "gan")[number % 2], "mixed", str(number)
-        )
-        for number in range(200)
+        Record(Path(str(number)), "some", family, family, "mixed", str(number))
+        for number, family in enumerate(("real", "gan") * 100)
     ]
     told = {record.path: rng.normal(number % 2 * 4, 1, 50) for number, record in enumerate(records)}
     untold = {record.path: rng.normal(0, 1, 50) for record in records}

@@ -115,7 +115,7 @@ def test_a_round_is_calibrated_by_what_others_had_not_seen(data_root, monkeypatc
     alone, _, _ = calibrate(one.calibration(), [])
     beside, _, _ = calibrate(one.calibration(), unseen)
     assert beside != alone
-    figures, answers = score_round(one, "test", elsewhere=unseen)
+    figures, answers = score_round(one.calibration(), one.unseen("test"), elsewhere=unseen)
     probabilities, labels = answers[0]
     assert figures["made"]["photographs"] + figures["made"]["generated"] == len(labels) == len(probabilities)
     assert probabilities.sum(axis=1) == pytest.approx(1)

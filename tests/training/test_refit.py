@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from training.refit import C, fit_head
+from training.heads import C, fit_head
 
 
 @pytest.mark.parametrize("classes", [2, 4])
