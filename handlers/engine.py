@@ -112,7 +112,8 @@ def _on_processor(
     try:
         from handlers.openvino_trunk import OpenVinoTrunk
 
-        exact = OpenVinoTrunk(folder / exact_file(trunk_id), "fp32", threads)
+        # Beside a fast trunk it sees few pictures, seldom two at once: not worth a second copy in every worker.
+        exact = OpenVinoTrunk(folder / exact_file(trunk_id), "fp32", threads, batch_sizes=(1,))
     except Exception as error:
         # A worker that answers slowly is better than none, whatever kept OpenVINO from loading.
         logger.warning("OpenVINO cannot be used (%s): serving by torch in fp32, several times slower", error)
@@ -131,4 +132,4 @@ def _on_processor(
             logger.warning("OpenVINO cannot run %s: %s", network.name, error)
     if precision == "auto" and not wanted:
         logger.warning("this processor has neither VNNI nor AMX: serving in fp32, at about half the speed")
-    return Engine("openvino fp32", exact)
+    return Engine("openvino fp32", OpenVinoTrunk(folder / exact_file(trunk_id), "fp32", threads))

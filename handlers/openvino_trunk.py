@@ -17,16 +17,17 @@ import openvino  # noqa: E402
 _INFERENCE_PRECISION = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of what is not quantised
 # Batches are worked off in these, the largest first. A network whose batch size is left open takes a third longer in
 # bf16 and a quarter in fp32 when sizes alternate, as they do below full load; more than two at once gain nothing.
-_BATCH_SIZES = (2, 1)
+BATCH_SIZES = (2, 1)
 
 
 class OpenVinoTrunk:
     """Runs a network file (.xml, its weights beside it in .bin) in one of the precisions "fp32", "bf16" and "int8".
 
+    batch_sizes: what it is compiled for, the largest first and 1 among them; each takes some 30 MB for Lite0 in fp32.
     Raises RuntimeError where the file is missing or cannot be compiled.
     """
 
-    def __init__(self, network: Path, precision: str, threads: int) -> None:
+    def __init__(self, network: Path, precision: str, threads: int, batch_sizes: tuple[int, ...] = BATCH_SIZES) -> None:
         settings = {
             "INFERENCE_PRECISION_HINT": _INFERENCE_PRECISION[precision],
             "INFERENCE_NUM_THREADS": threads,
@@ -36,7 +37,7 @@ class OpenVinoTrunk:
         }
         core = openvino.Core()
         self._requests = {}
-        for size in _BATCH_SIZES:
+        for size in batch_sizes:
             model = core.read_model(network)
             model.reshape([size, *list(model.input(0).partial_shape)[1:]])
             self._requests[size] = core.compile_model(model, "CPU", settings).create_infer_request()

@@ -77,9 +77,10 @@ def test_openvino_in_fp32_is_torch(archive, classifiers, pixels, reference):
         assert torch.allclose(logits[name], expected, atol=1e-3)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_a_picture_is_seen_alike_in_batches_of_any_size(archive, classifiers, pixels, count):
-    engine = choose_engine(archive, classifiers[0], threads=1, precision="fp32")
+def test_a_picture_is_seen_alike_in_batches_of_any_size(archive, classifiers, pixels, count, precision):
+    engine = choose_engine(archive, classifiers[0], threads=1, precision=precision)
     together, _ = engine.score(pixels[:count], classifiers)
     alone = torch.cat([engine.score(pixels[index : index + 1], classifiers)[0] for index in range(count)])
     assert together.shape[0] == count and torch.allclose(together, alone, atol=1e-5)
