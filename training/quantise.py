@@ -14,7 +14,7 @@ import platform
 import random
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from handlers.card import Card, read_card
 from handlers.classifier import Classifier
 from handlers.engine import Engine, gate_file, quantised_file
 from handlers.gate import missed
@@ -36,7 +37,7 @@ from training.folds import FOLDS, ROUNDS
 from training.metrics import expected_calibration_error
 from training.refit import refitted
 from training.release import RELEASED
-from training.unseen import scored
+from training.unseen import scored_folds
 
 import nncf  # isort: skip (after openvino, which handlers.openvino_trunk keeps from reporting itself)
 
@@ -145,10 +146,12 @@ def compare(classifier: Classifier, exact: torch.Tensor, fast: torch.Tensor, lab
     }
 
 
-def unseen_changes(folder: Path, data: list[Record], seed: int) -> dict[str, dict[str, float]]:
+def unseen_changes(folder: Path, data: list[Record], seed: int, released: Card) -> dict[str, dict[str, float]]:
     """By precision and fold: the change of balanced accuracy on generators that a round's model had not seen.
 
-    Each round's trunk is quantised and given its own band, as the released one is.
+    Each round's trunk is quantised and given its own band, as the released one is; so it is given the released model's
+    calibration too, which says where an answer changes. A run's own card has none yet: its band would keep apart the
+    labels of overconfident answers alone, and be a fraction as wide.
     """
     changes: dict[str, dict[str, float]] = {}
     for number, names in enumerate(ROUNDS):
@@ -157,6 +160,7 @@ def unseen_changes(folder: Path, data: list[Record], seed: int) -> dict[str, dic
             continue
         known = [record for record in data if not any(FOLDS[name].is_left_out(record) for name in names)]
         classifier = Classifier(run, "authenticity", torch.device("cpu"))
+        classifier.card = replace(classifier.card, temperature=released.temperature, thresholds=released.thresholds)
         parts = split(known, seed)
         trunk = prepare(classifier, parts["train"], seed)
         exact = Engine("fp32", trunk.exact)
@@ -167,15 +171,15 @@ def unseen_changes(folder: Path, data: list[Record], seed: int) -> dict[str, dic
             plain = score(Engine(precision, fast), [classifier], calibration)
             bands = {name: find_band(classifier, reference[name], plain[name]) for name in plain}
             engines[precision] = Engine(precision, fast, trunk.exact, bands)
-        for fold in (FOLDS[name] for name in names if not FOLDS[name].photographs):
-            items = scored(data, known, fold, "validation", seed)
+        generators = [FOLDS[name] for name in names if not FOLDS[name].photographs]
+        for name, items in scored_folds(data, known, generators, "validation", seed).items():
             pixels = pixels_of([record for record, _ in items], classifier)
             labels = np.array([label for _, label in items])
             reference_here = score(exact, [classifier], pixels)["authenticity"]
             for precision, engine in engines.items():
                 logits = score(engine, [classifier], pixels)["authenticity"]
                 compared = compare(classifier, reference_here, logits, labels)
-                changes.setdefault(precision, {})[fold.name] = compared["balanced_accuracy_change"]
+                changes.setdefault(precision, {})[name] = compared["balanced_accuracy_change"]
     return changes
 
 
@@ -193,7 +197,10 @@ def main() -> None:
 
     data = read_artifact(arguments.data)
     parts = split(data, arguments.seed)
-    unseen = unseen_changes(arguments.rounds, data, arguments.seed) if arguments.rounds else {}
+    unseen = {}
+    if arguments.rounds:
+        card = read_card(arguments.released / "authenticity.json")
+        unseen = unseen_changes(arguments.rounds, data, arguments.seed, card)
     by_trunk: dict[str, list[Classifier]] = {}
     for task in CLASSES:
         classifier = Classifier(arguments.released, task, torch.device("cpu"))

@@ -33,6 +33,7 @@ from training.files import replace_json
 from training.folds import FOLDS
 from training.heads import fit_head
 from training.precision import autocast, bf16_is_fast
+from training.recipe import read_settings
 from training.sources import UNDISCLOSED
 from training.transforms import EvaluationTransform
 
@@ -72,10 +73,10 @@ def main() -> None:
     if not tasks:
         parser.error(f"{arguments.run} holds no finished model")
     made_from = {task: file_sha256(arguments.run / f"{task}.safetensors") for task in tasks}
-    if out.exists() and json.loads((out / "settings.json").read_text())["refitted_from"] == made_from:
+    if out.exists() and read_settings(out)["refitted_from"] == made_from:
         print(f"{out} is there already.")
         return
-    settings = json.loads((arguments.run / "settings.json").read_text())
+    settings = read_settings(arguments.run)
     left_out = [FOLDS[name] for name in ast.literal_eval(settings["leave_out"])]
     records = read_artifact(arguments.data)
     records = [record for record in records if not any(fold.is_left_out(record) for fold in left_out)]

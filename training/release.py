@@ -8,6 +8,7 @@ model_store/released.
 import argparse
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from training.calibration import fit_open_temperature
 from training.data import CLASSES, Record, labelled, read_artifact, split
 from training.evaluate import conditions, evaluate, predict
 from training.files import replace_file, replace_json
+from training.recipe import read_settings
 from training.unseen import ERROR, Unseen, calibrate, finished_rounds
 
 RELEASED = Path(__file__).resolve().parent.parent / "model_store" / "released"
@@ -37,7 +39,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
 
-    settings = json.loads((arguments.run / "settings.json").read_text())
+    settings = read_settings(arguments.run)
     records, device = read_artifact(arguments.data), torch.device("cuda" if torch.cuda.is_available() else "cpu")
     parts = split(records, int(settings["seed"]))
     trained = [task for task in CLASSES if (arguments.run / f"{task}.json").exists()]
@@ -46,7 +48,12 @@ def main() -> None:
     for task in trained:
         unseen: list[Unseen] = []
         if arguments.rounds:
-            rounds = finished_rounds(arguments.rounds, task, device, records, int(settings["seed"]), arguments.workers)
+            try:
+                rounds = finished_rounds(
+                    arguments.rounds, task, device, records, int(settings["seed"]), arguments.workers
+                )
+            except ValueError as error:
+                sys.exit(f"error: {error}")
             if not rounds:
                 parser.error(f"{arguments.rounds} holds no finished round of training.unseen")
             unseen = [each for one in rounds for each in one.unseen("validation")]

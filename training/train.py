@@ -10,7 +10,6 @@ safetensors file and a card for each task. Nothing is half-written: each file is
 """
 
 import argparse
-import json
 import os
 import shlex
 import sys
@@ -49,6 +48,7 @@ from training.initial_weights import NORMALISATION, build_network
 from training.memory import keep_freed_memory
 from training.metrics import balanced_accuracy, gather_logits
 from training.precision import autocast, bf16_is_fast
+from training.recipe import read_settings, recipe_changes
 from training.sources import UNDISCLOSED
 from training.transforms import EvaluationTransform, TrainingTransform
 
@@ -188,7 +188,7 @@ def commands_so_far() -> list[str]:
     earlier: list[str] = []
     for folder in (args.teacher, Path(args.init).parent):
         if folder and (folder / "settings.json").exists():
-            earlier += json.loads((folder / "settings.json").read_text())["commands"]
+            earlier += read_settings(folder)["commands"]
     launcher = f"torchrun --nproc-per-node {world}" if distributed else "python"
     return [*dict.fromkeys(earlier), f"{launcher} -m training.train {shlex.join(sys.argv[1:])}"]
 
@@ -196,7 +196,13 @@ def commands_so_far() -> list[str]:
 # ---------------------------------------------------------------------------------------------- resume
 checkpoint_path = args.out / "checkpoint.pt"
 progress = {"epoch": 0, "step": 0, "best": -1.0, "best_epoch": -1, "stopped": False}
+settings = {key: str(value) for key, value in vars(args).items()}
 if args.resume and checkpoint_path.exists():
+    if changes := recipe_changes(read_settings(args.out), settings):
+        parser.error(
+            f"{args.out} was trained by another recipe ({'; '.join(changes)}): go on with its own, or choose another "
+            "--out, or remove it"
+        )
     checkpoint = torch.load(checkpoint_path, map_location=device, weights_only=True)
     network.load_state_dict(checkpoint["network"])
     averaged.load_state_dict(checkpoint["averaged"])
@@ -205,7 +211,6 @@ if args.resume and checkpoint_path.exists():
     progress = checkpoint["progress"]
 elif is_first:
     (args.out / "curves.csv").unlink(missing_ok=True)
-    settings = {key: str(value) for key, value in vars(args).items()}
     replace_json(args.out / "settings.json", settings | {"world": world, "commands": commands_so_far()})
 
 

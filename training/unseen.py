@@ -30,6 +30,7 @@ from training.files import replace_json
 from training.folds import FOLDS, ROUNDS, Fold
 from training.metrics import balanced_accuracy, expected_calibration_error
 from training.precision import bf16_is_fast
+from training.recipe import read_settings, recipe_changes
 from training.refit import refitted
 from training.sources import REAL
 
@@ -43,6 +44,20 @@ def scored(records: list[Record], known: list[Record], fold: Fold, part: str, se
     left_out = [r for r in records if fold.is_tested(r) and split_of(r.group, seed) in LEFT_OUT_PARTS[part]]
     other_class = [r for r in split(known, seed)[part] if (r.family == REAL) != fold.photographs]
     return labelled(left_out + other_class, "authenticity")
+
+
+def scored_folds(
+    records: list[Record], known: list[Record], folds: list[Fold], part: str, seed: int
+) -> dict[str, list[tuple[Record, int]]]:
+    """`scored` by the fold's name, without the folds of which the data set has no picture; these it names."""
+    items_of = {}
+    for fold in folds:
+        items = scored(records, known, fold, part, seed)
+        if len({label for _, label in items}) == 2:
+            items_of[fold.name] = items
+        else:
+            print(f"{fold.name}: the data set has no picture of it, or none to hold against it; left out")
+    return items_of
 
 
 @dataclass(frozen=True)
@@ -75,20 +90,22 @@ class Round:
         return self._answers(labelled(split(self.known, self.seed)["calibration"], self.task))
 
     def unseen(self, part: str) -> list[Unseen]:
-        """Its answers on that part of each fold, and of the known pictures of the other class."""
-        records_of = {
-            fold.name: [record for record, _ in scored(self.records, self.known, fold, part, self.seed)]
-            for fold in self.folds
-        }
+        """Its answers on that part of each fold, and of the known pictures of the other class.
+
+        Folds of which the data set has no picture are left out.
+        """
+        asked = scored_folds(self.records, self.known, self.folds, part, self.seed)
+        if not asked:
+            return []
         # A round's folds share the pictures of the other class: each is looked at once.
-        together = list({record.path: record for records in records_of.values() for record in records}.values())
+        together = list({record.path: record for items in asked.values() for record, _ in items}.values())
         items = labelled(together, self.task)
         logits, labels = self._answers(items)
         row_of = {record.path: row for row, (record, _) in enumerate(items)}
         found = []
-        for fold in self.folds:
-            rows = [row_of[record.path] for record in records_of[fold.name] if record.path in row_of]
-            found.append(Unseen(fold, logits[rows], labels[rows]))
+        for name, of_fold in asked.items():
+            rows = [row_of[record.path] for record, _ in of_fold if record.path in row_of]
+            found.append(Unseen(FOLDS[name], logits[rows], labels[rows]))
         return found
 
     def _answers(self, items: list[tuple[Record, int]]) -> Answers:
@@ -99,13 +116,16 @@ class Round:
 def finished_rounds(
     folder: Path, task: str, device: torch.device, records: list[Record], seed: int, workers: int
 ) -> list[Round]:
-    """The rounds in a folder of this command whose trainings and heads are finished."""
+    """The rounds in a folder of this command whose trainings and heads are finished.
+
+    Raises ValueError where they are not of one recipe.
+    """
     runs = [(refitted(folder / f"round_{number}"), names) for number, names in enumerate(ROUNDS)]
-    return [
-        Round(run, names, task, device, records, seed, workers)
-        for run, names in runs
-        if (run / f"{task}.json").exists()
-    ]
+    runs = [(run, names) for run, names in runs if (run / f"{task}.json").exists()]
+    for run, _ in runs[1:]:
+        if changes := recipe_changes(read_settings(runs[0][0]), read_settings(run), besides=("leave_out",)):
+            raise ValueError(f"{runs[0][0]} and {run} were trained by different recipes: {'; '.join(changes)}")
+    return [Round(run, names, task, device, records, seed, workers) for run, names in runs]
 
 
 def generated(logits: np.ndarray, temperature: float) -> np.ndarray:
@@ -203,13 +223,16 @@ def main() -> None:
             "--out", str(run), "--leave-out", *ROUNDS[number], "--seed", str(arguments.seed),
             "--workers", str(arguments.workers), "--resume", *arguments.train_options,
         ]  # fmt: skip
-        subprocess.run(command, check=True)
+        _run(command)
         refit = [sys.executable, "-m", "training.refit", "--data", str(arguments.data), "--run", str(run)]
-        subprocess.run([*refit, "--workers", str(arguments.workers)], check=True)
+        _run([*refit, "--workers", str(arguments.workers)])
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     records = read_artifact(arguments.data)
-    rounds = finished_rounds(arguments.out, "authenticity", device, records, arguments.seed, arguments.workers)
+    try:
+        rounds = finished_rounds(arguments.out, "authenticity", device, records, arguments.seed, arguments.workers)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
     calibrating = [one.unseen("validation") for one in rounds]
     folds: dict[str, dict] = {}
     generators: list[Answers] = []
@@ -218,7 +241,9 @@ def main() -> None:
         unseen = calibrating[number] if arguments.part == "validation" else one.unseen(arguments.part)
         figures, answers = score_round(one.calibration(), unseen, elsewhere)
         folds |= figures
-        generators += [each for each, fold in zip(answers, one.folds, strict=True) if not fold.photographs]
+        generators += [each for each, asked in zip(answers, unseen, strict=True) if not asked.fold.photographs]
+    if not generators:
+        sys.exit(f"error: {arguments.data} has pictures of none of the generators that were left out")
     report = {
         "conditions": conditions(arguments.data, arguments.part, arguments.seed, bf16_is_fast(device)),
         "options": arguments.train_options,
@@ -237,6 +262,13 @@ def main() -> None:
         f"wrong at over 90 % {together['wrong_above_0.9_confidence']:.1%}"
     )
     print(f"All figures: {report_path}")
+
+
+def _run(command: list[str]) -> None:
+    """Ends this program as well where the command fails, which has said why."""
+    status = subprocess.run(command).returncode
+    if status:
+        sys.exit(status)
 
 
 def print_table(folds: dict[str, dict]) -> None:

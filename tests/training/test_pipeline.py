@@ -28,7 +28,8 @@ from server.instance import free_ports
 from tests.conftest import start_server
 from tests.procedural import encoded
 from training.data import CLASSES, read_artifact, split
-from training.quantise import pixels_of, score
+from training.folds import FOLDS, Fold
+from training.quantise import find_band, pixels_of, score, unseen_changes
 from training.refit import refitted
 
 SMALL = ["--init", "none", "--train-size", "64", "--size", "64", "--batch", "16", "--workers", "0", "--lr", "2e-3"]
@@ -92,6 +93,15 @@ def test_a_killed_run_goes_on_where_it_was(runs):
     assert epochs_in(runs / "killed" / "curves.csv") == [1, 2, 3]
     progress = torch.load(runs / "killed" / "checkpoint.pt", weights_only=True)["progress"]
     assert progress["epoch"] == 3 and progress["step"] == 0
+
+
+def test_a_run_does_not_go_on_by_another_recipe(runs, data_root):
+    out = runs / "killed"
+    command = train_command(data_root, out, "generator_type", epochs=4, architecture="efficientnet_lite0")
+    before = (out / "settings.json").read_text()
+    done = run([*command, "--resume"], check=False)
+    assert done.returncode == 2 and "another recipe (epochs: 3 and 4)" in done.stderr
+    assert (out / "settings.json").read_text() == before
 
 
 @pytest.mark.parametrize(("name", "tasks"), [("both", list(CLASSES)), ("killed", ["generator_type"])])
@@ -243,6 +253,24 @@ def test_a_quantised_trunk_is_packed_once_it_passed_its_gate(released, data_root
     (copied / quantised_file(classifier.trunk_id)).with_suffix(".bin").write_bytes(b"other")
     with pytest.raises(BuildError, match="is not the file that was measured"):
         build("authenticity", copied, tmp_path)
+
+
+def test_rounds_are_quantised_as_the_released_model_is(released, refitted_run, data_root, tmp_path, monkeypatch):
+    """Their bands must keep apart the verdicts that the released calibration gives."""
+    monkeypatch.setitem(FOLDS, "made", Fold("made", "a procedural generator", r"^checker_gan$"))
+    monkeypatch.setattr("training.quantise.ROUNDS", (("made",),))
+    shutil.copytree(refitted_run, tmp_path / "round_0" / "refitted")
+    card, asked = read_card(released / "authenticity.json"), []
+
+    def find(classifier, exact, fast):
+        asked.append((classifier.card.temperature, classifier.card.thresholds))
+        return find_band(classifier, exact, fast)
+
+    monkeypatch.setattr("training.quantise.find_band", find)
+    changes = unseen_changes(tmp_path, read_artifact(data_root), 0, card)
+    assert set(changes) == {"bf16", "int8"} and all(set(by_fold) == {"made"} for by_fold in changes.values())
+    assert asked == [(card.temperature, card.thresholds)] * 2
+    assert all(abs(by_fold["made"]) < 0.05 for by_fold in changes.values())
 
 
 def test_a_wrong_root_is_named(tmp_path):

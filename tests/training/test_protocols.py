@@ -13,7 +13,7 @@ from training.data import Record, labelled, read_artifact, split, split_of
 from training.folds import FOLDS, ROUNDS, Fold
 from training.robustness import score
 from training.shortcuts import file_only_balanced_accuracy
-from training.unseen import LEFT_OUT_PARTS, Round, calibrate, fold_figures, score_round, scored
+from training.unseen import LEFT_OUT_PARTS, Round, calibrate, fold_figures, score_round, scored, scored_folds
 from training.wear import COPIES, DEGRADATIONS
 
 GENERATORS = {
@@ -63,6 +63,17 @@ def test_choosing_and_reporting_never_share_a_picture(names, name):
         for part in LEFT_OUT_PARTS
     )
     assert chosen and reported and not chosen & reported
+
+
+@pytest.mark.parametrize("part", LEFT_OUT_PARTS)
+def test_a_fold_without_pictures_is_left_out(part, capsys):
+    """The full ArtiFact has no fine-tuned Stable Diffusion, say."""
+    folds = [FOLDS["tuned_diffusion"], FOLDS["renders"]]
+    lacking = [record for record in world() if not folds[0].is_tested(record)]
+    known = [record for record in lacking if not folds[1].is_left_out(record)]
+    asked = scored_folds(lacking, known, folds, part, seed=0)
+    assert asked == {"renders": scored(lacking, known, folds[1], part, seed=0)}
+    assert "tuned_diffusion" in capsys.readouterr().out
 
 
 def test_each_fold_is_left_out_in_one_round():

@@ -1,0 +1,32 @@
+"""Runs of different recipes are told apart, and never mixed."""
+
+import json
+
+import pytest
+import torch
+
+from training.recipe import recipe_changes
+from training.unseen import finished_rounds
+
+SETTINGS = {"lr": "0.001", "epochs": "6", "leave_out": "['tokens']", "out": "runs/a", "workers": "0", "world": 1}
+
+
+def test_where_and_how_fast_a_run_was_computed_is_no_recipe():
+    assert recipe_changes(SETTINGS, SETTINGS | {"out": "runs/b", "workers": "4", "world": 2, "commands": []}) == []
+
+
+def test_every_other_setting_is_one():
+    other = SETTINGS | {"lr": "0.01", "cutmix": "0.5"}
+    assert recipe_changes(SETTINGS, other) == ["cutmix: None and 0.5", "lr: 0.001 and 0.01"]
+    other = SETTINGS | {"leave_out": "['renders']"}
+    assert recipe_changes(SETTINGS, other) and recipe_changes(SETTINGS, other, besides=("leave_out",)) == []
+
+
+def test_rounds_of_different_recipes_are_not_scored_together(tmp_path):
+    for number, epochs in enumerate(("6", "6", "9")):
+        folder = tmp_path / f"round_{number}" / "refitted"
+        folder.mkdir(parents=True)
+        (folder / "authenticity.json").write_text("{}")
+        (folder / "settings.json").write_text(json.dumps(SETTINGS | {"epochs": epochs, "leave_out": str(number)}))
+    with pytest.raises(ValueError, match="round_2.*epochs: 6 and 9"):
+        finished_rounds(tmp_path, "authenticity", torch.device("cpu"), [], seed=0, workers=0)
