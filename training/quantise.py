@@ -33,11 +33,9 @@ from handlers.trunk import PixelTrunk
 from handlers.verdicts import verdict
 from training.data import CLASSES, Pictures, Record, labelled, read_artifact, split
 from training.files import replace_bytes, replace_json
-from training.folds import FOLDS, ROUNDS
 from training.metrics import expected_calibration_error
-from training.refit import refitted
 from training.release import RELEASED
-from training.unseen import scored_folds
+from training.unseen import finished_rounds, scored_folds
 
 import nncf  # isort: skip (after openvino, which handlers.openvino_trunk keeps from reporting itself)
 
@@ -152,16 +150,13 @@ def unseen_changes(folder: Path, data: list[Record], seed: int, released: Card) 
     Each round's trunk is quantised and given its own band, as the released one is; so it is given the released model's
     calibration too, which says where an answer changes. A run's own card has none yet: its band would keep apart the
     labels of overconfident answers alone, and be a fraction as wide.
+    Raises ValueError where the rounds are not of one recipe.
     """
     changes: dict[str, dict[str, float]] = {}
-    for number, names in enumerate(ROUNDS):
-        run = refitted(folder / f"round_{number}")
-        if not (run / "authenticity.json").exists():
-            continue
-        known = [record for record in data if not any(FOLDS[name].is_left_out(record) for name in names)]
-        classifier = Classifier(run, "authenticity", torch.device("cpu"))
+    for one in finished_rounds(folder, "authenticity", torch.device("cpu"), data, seed, workers=0):
+        classifier = one.classifier
         classifier.card = replace(classifier.card, temperature=released.temperature, thresholds=released.thresholds)
-        parts = split(known, seed)
+        parts = split(one.known, seed)
         trunk = prepare(classifier, parts["train"], seed)
         exact = Engine("fp32", trunk.exact)
         calibration = pixels_of(parts["calibration"], classifier)
@@ -171,8 +166,8 @@ def unseen_changes(folder: Path, data: list[Record], seed: int, released: Card) 
             plain = score(Engine(precision, fast), [classifier], calibration)
             bands = {name: find_band(classifier, reference[name], plain[name]) for name in plain}
             engines[precision] = Engine(precision, fast, trunk.exact, bands)
-        generators = [FOLDS[name] for name in names if not FOLDS[name].photographs]
-        for name, items in scored_folds(data, known, generators, "validation", seed).items():
+        generators = [fold for fold in one.folds if not fold.photographs]
+        for name, items in scored_folds(data, one.known, generators, "validation", seed).items():
             pixels = pixels_of([record for record, _ in items], classifier)
             labels = np.array([label for _, label in items])
             reference_here = score(exact, [classifier], pixels)["authenticity"]
@@ -200,7 +195,10 @@ def main() -> None:
     unseen = {}
     if arguments.rounds:
         card = read_card(arguments.released / "authenticity.json")
-        unseen = unseen_changes(arguments.rounds, data, arguments.seed, card)
+        try:
+            unseen = unseen_changes(arguments.rounds, data, arguments.seed, card)
+        except ValueError as error:
+            sys.exit(f"error: {error}")
     by_trunk: dict[str, list[Classifier]] = {}
     for task in CLASSES:
         classifier = Classifier(arguments.released, task, torch.device("cpu"))

@@ -258,7 +258,7 @@ def test_a_quantised_trunk_is_packed_once_it_passed_its_gate(released, data_root
 def test_rounds_are_quantised_as_the_released_model_is(released, refitted_run, data_root, tmp_path, monkeypatch):
     """Their bands must keep apart the verdicts that the released calibration gives."""
     monkeypatch.setitem(FOLDS, "made", Fold("made", "a procedural generator", r"^checker_gan$"))
-    monkeypatch.setattr("training.quantise.ROUNDS", (("made",),))
+    monkeypatch.setattr("training.unseen.ROUNDS", (("made",),))
     shutil.copytree(refitted_run, tmp_path / "round_0" / "refitted")
     card, asked = read_card(released / "authenticity.json"), []
 
