@@ -38,7 +38,7 @@ def main() -> None:
     for path in parser.parse_args().files:
         data = path.read_bytes()
         picture = decode(data)
-        file = OpenedFile.open(data, picture, include_place=False)
+        file = OpenedFile.open(data, picture)
         decoding = cpu_milliseconds(lambda data=data: decode(data))
         credentials = cpu_milliseconds(lambda file=file: read_content_credentials(file, None, None, ()))
         with patch("handlers.declared.reading.read_content_credentials", lambda *_: NOTHING):

@@ -58,7 +58,7 @@ def read_exif(file: OpenedFile) -> Reading:
     values: dict[str, object] = {name: shot[tag] for name, tag in _CALLED_OUT.items() if shot.get(tag)}
     if maker_note:
         values["maker_note_bytes"] = maker_note
-    if file.include_place and (gps := _position(open_directory(exif, ExifTags.IFD.GPSInfo))):
+    if gps := _position(open_directory(exif, ExifTags.IFD.GPSInfo)):
         values["gps"] = gps
     values |= {"tags": tags}
     texts = {f"exif:{tag}": text for tag in _TEXTS if isinstance(text := shot.get(tag), str) and text}

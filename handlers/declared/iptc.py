@@ -12,6 +12,8 @@ _NAMES = {
     7: "edit_status",
     15: "category",
     25: "keywords",
+    26: "location_code",
+    27: "location",
     40: "special_instructions",
     55: "created",
     60: "time_created",
@@ -20,6 +22,10 @@ _NAMES = {
     70: "program_version",
     80: "byline",
     85: "byline_title",
+    90: "city",
+    92: "sublocation",
+    95: "state",
+    101: "country",
     103: "job",
     105: "headline",
     110: "credit",
@@ -29,7 +35,6 @@ _NAMES = {
     120: "caption",
     122: "caption_writer",
 }
-_PLACES = {26: "location_code", 27: "location", 90: "city", 92: "sublocation", 95: "state", 101: "country"}
 
 
 def read_iptc(file: OpenedFile) -> Reading:
@@ -37,12 +42,11 @@ def read_iptc(file: OpenedFile) -> Reading:
     records = IptcImagePlugin.getiptcinfo(file.header)
     if not records:
         return NOTHING
-    names = _NAMES | _PLACES if file.include_place else _NAMES
     encoding = "utf-8" if records.get((1, 90)) == b"\x1b%G" else None
     values = {
-        names[dataset]: _text(value, encoding)
+        _NAMES[dataset]: _text(value, encoding)
         for (record, dataset), value in sorted(records.items())
-        if record == 2 and dataset in names
+        if record == 2 and dataset in _NAMES
     }
     if not values:
         return NOTHING

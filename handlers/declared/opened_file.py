@@ -19,21 +19,17 @@ _START_OF_SCAN = 0xDA
 
 @dataclass(frozen=True)
 class OpenedFile:
-    """header: opened anew, not decoded, since the decoded picture no longer carries what stood around its pixels.
-
-    include_place: whether GPS and the names of places are wanted.
-    """
+    """header: opened anew, not decoded, since the decoded picture no longer carries what stood around its pixels."""
 
     data: bytes
     picture: Picture
     header: Image.Image
-    include_place: bool
 
     @classmethod
-    def open(cls, data: bytes, picture: Picture, include_place: bool) -> "OpenedFile":
+    def open(cls, data: bytes, picture: Picture) -> "OpenedFile":
         """Raises what Pillow raises where the header cannot be read, TooLarge where it has too many blocks."""
         _check_blocks(data)
-        return cls(data, picture, Image.open(io.BytesIO(data), formats=limits.FORMATS), include_place)
+        return cls(data, picture, Image.open(io.BytesIO(data), formats=limits.FORMATS))
 
     def jpeg_segments(self, name: str) -> list[bytes]:
         """The contents of the JPEG segments of a name ("APP11", "COM") before the pixels; none in other formats."""

@@ -14,6 +14,7 @@ from handlers.declared.icc import read_icc
 from handlers.declared.iptc import read_iptc
 from handlers.declared.manifest_hosts import Origin
 from handlers.declared.opened_file import OpenedFile
+from handlers.declared.places import mask_places, withhold_places
 from handlers.declared.quantisation import read_quantisation
 from handlers.declared.texts import read_comments, read_png_text
 from handlers.declared.thumbnail import read_thumbnail
@@ -45,20 +46,24 @@ def read_declarations(
     """What a file declares: {"findings": [...], "unreadable": [...]}, bounded JSON as answer.schema.json has it.
 
     data: the file; picture: what handlers.decode.decode made of it.
-    include_gps: also where it was taken: GPS, and the names of places in XMP and IPTC.
+    include_gps: also where it was taken, which is withheld from every source otherwise.
     trust_anchors: certificates, PEM, of the authorities that vouch for signers of Content Credentials.
     manifest_hosts: where Content Credentials that the file does not hold may be fetched from.
 
     Raises nothing on any file that decodes: a source that cannot be read is named under "unreadable", with the reason.
     Opens no connection but to manifest_hosts, and that one within MAX_FETCH_SECONDS.
     """
-    return _answer(*_read(data, picture, include_gps, trust_anchors, manifest_hosts))
+    findings, faults = _read(data, picture, trust_anchors, manifest_hosts)
+    notes = {source: f"{type(error).__name__.lstrip('_')}: {error}" for source, error in faults.items()}
+    if not include_gps:
+        findings = withhold_places(findings)
+        notes = {source: mask_places(note) for source, note in notes.items()}
+    return _answer(findings, notes)
 
 
 def _read(
     data: bytes,
     picture: Picture,
-    include_place: bool,
     trust_anchors: str | None,
     manifest_hosts: Collection[Origin],
 ) -> tuple[list[Finding], dict[str, Exception]]:
@@ -75,7 +80,7 @@ def _read(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata, once a file
-        file = attempt("header", lambda: OpenedFile.open(data, picture, include_place))
+        file = attempt("header", lambda: OpenedFile.open(data, picture))
         if not isinstance(file, OpenedFile):
             return findings, faults
         for source, read in _READERS.items():
@@ -90,7 +95,7 @@ def _read(
     return [*first, *findings], faults
 
 
-def _answer(findings: list[Finding], faults: Mapping[str, Exception]) -> dict[str, Any]:
+def _answer(findings: list[Finding], notes: Mapping[str, str]) -> dict[str, Any]:
     answer = Answer()
     answered = []
     for finding in findings[:MAX_FINDINGS]:
@@ -107,8 +112,5 @@ def _answer(findings: list[Finding], faults: Mapping[str, Exception]) -> dict[st
         )
     return {
         "findings": answered,
-        "unreadable": [
-            {"source": source, "unreadable": answer.text(f"{type(error).__name__.lstrip('_')}: {error}")}
-            for source, error in faults.items()
-        ],
+        "unreadable": [{"source": source, "unreadable": answer.text(note)} for source, note in notes.items()],
     }

@@ -36,7 +36,6 @@ _PROGRAMS = ("xmp:CreatorTool", "xmpMM:History/stEvt:softwareAgent", "tiff:Softw
 _AI_SYSTEM = "Iptc4xmpExt:AISystemUsed"  # IPTC Photo Metadata Standard 2025.1
 # Fields for a person or a house, in which services write their name (Google: "Made with Google AI").
 _CREDITS = ("photoshop:Credit", "dc:creator", "photoshop:Source")
-_PLACES = ("GPS", "Location", "photoshop:City", "photoshop:State", "photoshop:Country", "CountryCode")
 _TEXTS = ("exif:UserComment", "dc:description", _PROVENANCE)
 
 _MAX_PROPERTIES = 4 * MAX_VALUES  # enough for what is called out to be among them
@@ -57,10 +56,6 @@ def read_xmp(file: OpenedFile) -> Reading:
         if count == _MAX_PROPERTIES:
             break
         properties.setdefault(name, []).append(value)
-    if not file.include_place:
-        properties = {
-            name: values for name, values in properties.items() if not any(place in name for place in _PLACES)
-        }
     texts = {f"xmp:{name}": properties[name][0] for name in _TEXTS if name in properties}
     return Reading((_finding(properties),), texts)
 
