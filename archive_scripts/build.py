@@ -24,11 +24,11 @@ from archive_scripts.capacity import Machine, this_machine
 from archive_scripts.networks import write_exact_network
 from handlers.card import read_card
 from handlers.classifier import Classifier
-from handlers.declared import allowed_origins
 from handlers.engine import gate_file, quantised_file
 from handlers.explanation import TRUST_ANCHORS
 from handlers.gate import missed
 from handlers.network import file_sha256
+from imagetrust.provenance import allowed_origins
 
 ROOT = Path(__file__).resolve().parent.parent
 ENDPOINTS = ("authenticity", "generator_type", "explanation")
@@ -82,9 +82,8 @@ def build(
     with tempfile.TemporaryDirectory(prefix="imagetrust-build-") as folder:
         staging = Path(folder)
         content = staging / "content"
-        shutil.copytree(
-            ROOT / "handlers", content / "handlers", ignore=lambda _, names: [n for n in names if n == "__pycache__"]
-        )
+        for package in ("handlers", "imagetrust"):
+            shutil.copytree(ROOT / package, content / package, ignore=shutil.ignore_patterns("__pycache__"))
         for name in cards:
             shutil.copy(released / f"{name}.safetensors", content)
             shutil.copy(released / f"{name}.json", content)

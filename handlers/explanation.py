@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from handlers.base import BatchHandler
-from handlers.declared import allowed_origins, read_declarations, summarise
 from handlers.decode import Picture
 from handlers.evidence import heatmap_answer
 from handlers.file_facts import file_facts
@@ -17,6 +16,7 @@ from handlers.overlay import Frame, frame_of
 from handlers.payload import Request
 from handlers.preprocessing import picture_to_pixels
 from handlers.verdicts import authenticity_answer, generator_type_answer
+from imagetrust.provenance import allowed_origins, read_declarations, summarise
 
 TRUST_ANCHORS = "trust_anchors.pem"  # in the archive, where the operator named some when building it
 DETAILS = ("full", "verdicts")  # the option `detail`: verdicts alone cost little more than one of the two
@@ -86,7 +86,7 @@ class Explanation(BatchHandler):
             declared=read_declarations(
                 request.picture,
                 picture,
-                include_gps=request.choice("place", ("hidden", "shown"), "hidden") == "shown",
+                include_places=request.choice("place", ("hidden", "shown"), "hidden") == "shown",
                 trust_anchors=self.trust_anchors,
                 manifest_hosts=self.manifest_hosts,
             ),

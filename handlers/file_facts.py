@@ -1,4 +1,4 @@
-"""The plain facts of a file. What it declares of its origin is read by handlers.declared."""
+"""The plain facts of a file. What it declares of its origin is read by imagetrust.provenance."""
 
 from typing import Any
 

@@ -30,15 +30,18 @@ def imported(package: str) -> dict[str, set[str]]:
     return found
 
 
-OURS = {"handlers", "training", "archive_scripts", "server", "clients", "loadtests", "benchmarks", "tests"}
+OURS = {
+    "handlers", "imagetrust", "training", "archive_scripts", "server", "clients", "loadtests", "benchmarks", "tests",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("package", "may_import"),
     [
-        ("handlers", {"handlers"}),
+        ("handlers", {"handlers", "imagetrust"}),
+        ("imagetrust", {"imagetrust"}),
         ("training", {"training", "handlers"}),
-        ("archive_scripts", {"archive_scripts", "handlers"}),
+        ("archive_scripts", {"archive_scripts", "handlers", "imagetrust"}),
         ("clients", {"clients"}),
         ("server", {"server", "clients"}),
         ("loadtests", {"loadtests", "clients", "server"}),

@@ -16,9 +16,9 @@ from handlers.classifier import Classifier
 from handlers.explanation import Explanation
 from handlers.generator_type import GeneratorType
 from handlers.network import file_sha256
-from tests.handlers.declared.files import finding, signed
-from tests.handlers.declared.manifest_host import ManifestHost
 from tests.procedural import encoded
+from tests.provenance.files import finding, signed
+from tests.provenance.manifest_host import ManifestHost
 
 HANDLERS = dict(zip(ENDPOINTS, (Authenticity, GeneratorType, Explanation), strict=True))
 SCHEMA = json.loads((Path(handlers.__file__).parent / "answer.schema.json").read_text())
@@ -236,7 +236,7 @@ def test_manifests_are_fetched_from_the_hosts_of_the_settings(manifest_host):
 
 
 def test_a_fetch_that_fails_fails_no_request(manifest_host, monkeypatch):
-    monkeypatch.setattr("handlers.declared.manifest_fetch.MAX_FETCH_SECONDS", 0.3)
+    monkeypatch.setattr("imagetrust.provenance.manifest_fetch.MAX_FETCH_SECONDS", 0.3)
     urls = [f"{manifest_host.origin}/{kind}" for kind in ("dripping-header", "missing")]
     data = [{"body": body} for body in (signed(None, remote_url=urls[0]), signed(None, remote_url=urls[1]))]
     data.append({"body": manifest_host.keep()})

@@ -1,0 +1,133 @@
+"""A file whose header is open and whose pixels are decoded: what every reader of declarations is given."""
+
+import io
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+
+from imagetrust.provenance.bounds import MAX_BLOCKS, check_size
+
+_C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")  # C2PA 2.2, A.5.1: the box in ISO BMFF files
+_C2PA_TIFF_TAG = 0xCD41  # C2PA 2.2, A.3.6
+_C2PA_GIF_EXTENSION = b"\x21\xff\x0bC2PA_GIF\x01\x00\x00"  # C2PA 2.2, A.3.3
+_START_OF_SCAN = 0xDA
+
+
+class DecodedImage(Protocol):
+    """What the reader of declarations needs of the decoder, beside the file's bytes."""
+
+    @property
+    def image(self) -> Image.Image:
+        """The upright image, RGB; it may be smaller than the file's."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the file's image, upright, in pixels."""
+
+    @property
+    def format(self) -> str:
+        """Pillow's name of the format, JPEG for MPO."""
+
+    @property
+    def exif(self) -> Image.Exif:
+        """The file's EXIF tags as Pillow reads them, before the orientation was applied."""
+
+
+@dataclass(frozen=True)
+class OpenedFile:
+    """header: opened anew, not decoded, since the decoded image no longer carries what stood around its pixels."""
+
+    data: bytes
+    decoded: DecodedImage
+    header: ImageFile.ImageFile
+
+    @classmethod
+    def open(cls, data: bytes, decoded: DecodedImage) -> "OpenedFile":
+        """Raises what Pillow raises where the header cannot be read, TooLarge where it has too many blocks."""
+        _check_blocks(data)
+        return cls(data, decoded, Image.open(io.BytesIO(data), formats=(decoded.format,)))
+
+    def jpeg_segments(self, name: str) -> list[bytes]:
+        """The contents of the JPEG segments of a name ("APP11", "COM") before the pixels; none in other formats."""
+        if not isinstance(self.header, JpegImagePlugin.JpegImageFile):
+            return []
+        return [content for segment, content in self.header.applist if segment == name]
+
+    def png_chunks(self) -> Iterator[tuple[bytes, int, int]]:
+        """Type, offset of the content and its length, for each chunk of a PNG; nothing in other formats."""
+        if not isinstance(self.header, PngImagePlugin.PngImageFile):
+            return
+        position = 8
+        while position + 8 <= len(self.data):
+            length, kind = struct.unpack_from(">I4s", self.data, position)
+            yield kind, position + 8, length
+            position += 12 + length
+
+    def manifest_store(self) -> bytes:
+        """The C2PA manifest store in the file, put together from its blocks; empty where there is none."""
+        if b"jumb" not in self.data and self.header.format != "GIF":  # what every store begins with
+            return b""
+        if segments := self.jpeg_segments("APP11"):
+            return b"".join(_jumbf_piece(content) for content in segments if content.startswith(b"JP"))
+        if isinstance(self.header, TiffImagePlugin.TiffImageFile):
+            return bytes(self.header.tag_v2.get(_C2PA_TIFF_TAG, b""))
+        if self.header.format == "GIF":
+            return b"".join(self._gif_blocks(_C2PA_GIF_EXTENSION))
+        chunks = [self.data[start : start + size] for kind, start, size in self.png_chunks() if kind == b"caBX"]
+        return b"".join(chunks + [content for kind, content in self.boxes() if kind in (b"C2PA", _C2PA_UUID)])
+
+    def _gif_blocks(self, extension: bytes) -> Iterator[bytes]:
+        """The blocks of the first application extension of that name."""
+        position = self.data.find(extension)
+        position += len(extension) if position >= 0 else len(self.data) + 1
+        while position < len(self.data) and (size := self.data[position]):
+            yield self.data[position + 1 : position + 1 + size]
+            position += 1 + size
+
+    def boxes(self) -> Iterator[tuple[bytes, bytes]]:
+        """Type and content of the outermost boxes: RIFF chunks of a WebP, boxes of an AVIF or HEIC (uuid: its UUID)."""
+        data, end = self.data, len(self.data)
+        if self.header.format == "WEBP":
+            position = 12
+            while position + 8 <= end:
+                kind, size = struct.unpack_from("<4sI", data, position)
+                yield kind, data[position + 8 : position + 8 + size]
+                position += 8 + size + size % 2
+        elif self.header.format in ("AVIF", "HEIF"):
+            position = 0
+            while position + 8 <= end:
+                size, kind = struct.unpack_from(">I4s", data, position)
+                if size == 1 and position + 16 <= end:
+                    (size,) = struct.unpack_from(">Q", data, position + 8)
+                elif size == 0:  # up to the end of the file
+                    size = end - position
+                if kind == b"uuid":
+                    kind = data[position + 8 : position + 24]
+                yield kind, data[position + 8 : position + size]
+                position += max(8, size)
+
+
+def _jumbf_piece(segment: bytes) -> bytes:
+    """ISO 19566-5, D.2: after identifier, box number and sequence number, later pieces repeat the box's header."""
+    return segment[8 if segment[4:8] == b"\0\0\0\1" else 16 :]
+
+
+def _check_blocks(data: bytes) -> None:
+    """Raises TooLarge on a JPEG or PNG of so many tiny blocks that listing them takes seconds."""
+    if data.startswith(b"\xff\xd8"):
+        position, head, form = 2, 2, ">xBH"
+    elif data.startswith(b"\x89PNG"):
+        position, head, form = 8, 12, ">I4s"
+    else:
+        return
+    count = 0
+    while position + 8 <= len(data):
+        count += 1
+        check_size(count, MAX_BLOCKS, "blocks")
+        first, second = struct.unpack_from(form, data, position)
+        if first == _START_OF_SCAN and head == 2:
+            return
+        position += head + (second if head == 2 else first)

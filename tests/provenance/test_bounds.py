@@ -1,0 +1,115 @@
+"""Whatever the file: an answer, within the bounds, and no exception."""
+
+import struct
+import time
+import zlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from handlers.decode import decode
+from imagetrust.provenance import bounds, read_declarations
+from imagetrust.provenance.bounds import Answer
+from tests.procedural import encoded
+from tests.provenance.checks import check
+from tests.provenance.files import png_with_text, small_photo, with_exif
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.dictionaries(st.text(), json_like))
+def test_any_value_becomes_bounded_json(values):
+    detail = Answer().text(str(values)) or "x"
+    finding = {"source": "exif", "strength": "unsigned", "says": "nothing", "detail": detail}
+    check({"findings": [finding | {"values": Answer().json(values)}], "unreadable": []})
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("a\x00b\x1b[31m\r\nc", "a b [31m c"),
+        ("\ud800x", "x"),
+        ("\u202eevil\u2066", "evil"),
+        ("<script>alert(1)</script>", "‹script›alert(1)‹/script›"),
+        (b"\xff\xfeabc", "\ufffd\ufffdabc"),
+        ("  a   b ", "a b"),
+        (10**400, "an integer of 1329 bits"),
+        (float("nan"), "nan"),
+    ],
+)
+def test_texts_are_made_harmless(raw, clean):
+    assert Answer().text(raw) == clean
+
+
+def test_long_texts_are_cut_and_marked():
+    answer = Answer()
+    assert answer.text("x" * bounds.MAX_TEXT) == "x" * bounds.MAX_TEXT and not answer.cut
+    assert answer.text("x" * (bounds.MAX_TEXT + 1)) == "x" * (bounds.MAX_TEXT - 1) + "…" and answer.cut
+
+
+def test_all_texts_of_an_answer_share_a_budget():
+    answer = Answer()
+    total = sum(len(answer.text("x" * bounds.MAX_TEXT)) for _ in range(1000))
+    assert total <= bounds.MAX_ANSWER_TEXT + 1000
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png_with(*chunks: bytes) -> bytes:
+    data = encoded(small_photo(), "PNG")
+    return data[:33] + b"".join(chunks) + data[33:]
+
+
+def exif_of_fractions(count: int) -> bytes:
+    """A block whose Exif directory has one tag with that many fractions."""
+    first = struct.pack("<HHHIII", 1, 0x8769, 4, 1, 26, 0)
+    second = struct.pack("<HHHIII", 1, 0x9000, 5, count, 44, 0)
+    return b"II*\0\x08\0\0\0" + first + second + b"\1" * (8 * count)
+
+
+def xmp_chunk(packet: bytes) -> bytes:
+    return chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet)
+
+
+HEAVY = {
+    "a million empty segments": lambda: (
+        (data := encoded(small_photo(), "JPEG"))[:2] + b"\xff\xee\0\x02" * 1_000_000 + data[2:]
+    ),
+    "two hundred thousand texts": lambda: png_with(*(chunk(b"tEXt", b"k%d\0v" % n) for n in range(200_000))),
+    "texts that unpack to 60 MB": lambda: png_with(
+        *(chunk(b"zTXt", b"k%d\0\0" % n + zlib.compress(b"a" * 1_000_000)) for n in range(60))
+    ),
+    "a million fractions": lambda: png_with(chunk(b"eXIf", exif_of_fractions(1_000_000))),
+    "deep XMP": lambda: png_with(
+        xmp_chunk(b'<x xmlns:a="http://ns.adobe.com/xap/1.0/">' + b"<a:b>" * 90_000 + b"</a:b>" * 90_000 + b"</x>")
+    ),
+    "wide XMP": lambda: png_with(
+        xmp_chunk(b'<x xmlns:a="http://ns.adobe.com/xap/1.0/">' + b"<a:b/>" * 170_000 + b"</x>")
+    ),
+    "XMP over the bound": lambda: png_with(xmp_chunk(b"<x>" + b" " * bounds.MAX_XMP_BYTES + b"</x>")),
+    "a parameter line of quotes": lambda: png_with_text({"parameters": "Steps: 1, Seed: " + '"' * 500_000}),
+    "a parameter line of names": lambda: png_with_text({"parameters": "Steps: 1, Seed: " + "A " * 250_000}),
+    "a graph of wires in a ring": lambda: png_with_text(
+        {"prompt": '{"1": {"class_type": "x", "inputs": {"positive": ["1", 0], "seed": 1, "text": ["1", 0]}}}'}
+    ),
+    "deep JSON": lambda: png_with_text({"prompt": '{"a":' * 100_000}),
+    "a long number in JSON": lambda: png_with_text({"prompt": '{"a":' + "9" * 100_000 + "}"}),
+    "a long maker": lambda: with_exif({0x010F: "x" * 60_000}),
+}
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_heavy_files_are_read_quickly(name):
+    data = HEAVY[name]()
+    picture = decode(data)
+    began = time.process_time()
+    declared = read_declarations(data, picture, include_places=True)
+    assert time.process_time() - began < 3
+    check(declared)
