@@ -12,8 +12,10 @@ from PIL import Image
 
 import handlers.vision  # noqa: F401 (beside a CPU build of torch nothing else may import torchvision first)
 from archive_scripts.build import ENDPOINTS, RELEASED, build
+from archive_scripts.prepare import prepare
 from server.instance import TorchServe, free_addresses
 from tests.procedural import make_data_set, scene
+from tests.releases import RELEASE
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ["NO_PROXY"] = "127.0.0.1"  # the servers are on this machine, whatever proxy is set
@@ -48,6 +50,14 @@ def artifact_mini() -> Path:
     if not (ARTIFACT_MINI / "sources.csv").exists():
         pytest.skip(f"needs the data set {ARTIFACT_MINI.name} in ../shared/data, which this checkout does not have")
     return ARTIFACT_MINI
+
+
+@pytest.fixture(scope="session")
+def serving_folder(tmp_path_factory) -> Path:
+    """What an archive's folder holds of the release that is served."""
+    folder = tmp_path_factory.mktemp("serving") / "model"
+    prepare(RELEASE, folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

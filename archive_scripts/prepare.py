@@ -1,0 +1,82 @@
+"""From a release to the folder that a predictor serves from: `python -m archive_scripts.prepare RELEASE FOLDER`.
+
+The network in fp32, as OpenVINO reads it, is made from the weights here; what is quantised travels with the release.
+"""
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+
+from imagetrust.files import file_sha256
+from imagetrust.models.config import CONFIG, WEIGHTS
+from imagetrust.models.model import Model
+from imagetrust.runtime.openvino import save_network, to_openvino
+from imagetrust.runtime.precision_gate import EXACT_NETWORK, GATE, INT8_NETWORK, Gate
+from imagetrust.runtime.torch import PixelNetwork
+
+
+class BuildError(Exception):
+    """A release cannot be served; the message says what is missing."""
+
+
+def prepare(release: Path, folder: Path, trust_anchors: Path | None = None) -> Model:
+    """Write what serves a release into a folder that is not there yet, and return the model.
+
+    trust_anchors: certificates, PEM, of the authorities whose signers of Content Credentials count as trusted.
+    Raises BuildError where a file is missing, does not belong to the others, or a quantised network fails its gate.
+    """
+    for name in (CONFIG, WEIGHTS):
+        if not (release / name).is_file():
+            raise BuildError(f"{release / name} is not there")
+    try:
+        model = Model(release)
+        gate = Gate.read(release, model.config.weights_sha256)
+    except ValueError as error:
+        raise BuildError(str(error)) from error
+    if gate and (failures := _failures(gate, release)):
+        raise BuildError(
+            f"{release / GATE} does not pass: {'; '.join(failures)}.\n"
+            "Run training.quantise again, or remove the file to serve in fp32."
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+        staging = Path(scratch) / folder.name
+        staging.mkdir()
+        for name in (CONFIG, WEIGHTS, *((GATE, *gate.files) if gate else ())):
+            shutil.copyfile(release / name, staging / name)
+        if trust_anchors:
+            shutil.copyfile(trust_anchors, staging / "trust_anchors.pem")
+        preprocessing = model.config.preprocessing
+        save_network(
+            to_openvino(PixelNetwork(model.network, preprocessing), preprocessing.size), staging / EXACT_NETWORK
+        )
+        staging.rename(folder)
+    return model
+
+
+def _failures(gate: Gate, release: Path) -> list[str]:
+    """Why the fast precisions of a gate may not be served; empty where they may."""
+    lines = [f"{precision}: {line}" for precision in gate.margins for line in gate.failures(precision)]
+    if "int8" in gate.margins and INT8_NETWORK not in gate.files:
+        lines.append(f"{INT8_NETWORK} is not described")
+    for name, digest in gate.files.items():
+        if not (release / name).is_file():
+            lines.append(f"{name} is missing")
+        elif file_sha256(release / name) != digest:
+            lines.append(f"{name} is not the file that was measured")
+    return lines
+
+
+def main() -> None:
+    """Prepare one release from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("release", type=Path)
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    model = prepare(arguments.release, arguments.folder)
+    print(f"{arguments.folder} serves {model.config.backbone} {model.config.version}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What a released model is: its description, its backbone, its heads."""

@@ -1,0 +1,105 @@
+"""What a backbone is to everything that trains, exports, runs or explains one."""
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+Weights = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A feature extractor in two parts, and all that differs between one and another.
+
+    features: builds the large part: normalised images (N, 3, size, size) to features, the last that have places.
+    pool: builds the small part: features to embeddings (N, channels), of which the heads are linear functions. The heat
+        map is made of the gradients through it.
+    grid: lays features out by place: (N, C, rows, columns).
+    mean, std, input_size: what the pretrained weights expect; size in pixels. stride: pixels a place.
+    pretrained: loads the weights to start from, by the parameters' names in `features` and `pool`; where they come from
+        and under which licence says `source`. None: it is trained from scratch.
+    """
+
+    name: str
+    features: Callable[[], nn.Module]
+    pool: Callable[[], nn.Module]
+    grid: Callable[[torch.Tensor], torch.Tensor]
+    channels: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    input_size: int
+    stride: int
+    source: str
+    pretrained: Callable[[], Weights] | None = None
+
+    def build(self) -> "Network":
+        """Return the untrained network."""
+        return Network(self.features(), self.pool())
+
+
+class Network(nn.Module):
+    """A backbone's two parts: normalised images (N, 3, size, size) to features and embeddings (N, channels)."""
+
+    def __init__(self, features: nn.Module, pool: nn.Module) -> None:
+        super().__init__()
+        self.features = features
+        self.pool = pool
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the features and the embeddings of a batch."""
+        features = self.features(images)
+        return features, self.pool(features)
+
+
+class AveragePool(nn.Module):
+    """Global average pooling: (N, C, rows, columns) to (N, C)."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the mean over all places."""
+        return features.mean(dim=(2, 3))
+
+
+def as_it_is(features: torch.Tensor) -> torch.Tensor:
+    """Return features of a convolutional network, which have their places already."""
+    return features
+
+
+# The torchvision wheel on PyPI is built against CUDA builds of torch. Beside a CPU build its C++ library does not load,
+# and the import stops because these schemas were never registered. Neither is used here: declaring them is enough.
+_UNREGISTERED = "operator torchvision::nms does not exist"
+_SCHEMAS = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+)
+_library: torch.library.Library | None = None  # torch forgets the schemas once the Library object is collected
+
+
+def import_torchvision() -> None:
+    """Import torchvision, also where its compiled operators do not fit the installed torch."""
+    global _library
+    try:
+        importlib.import_module("torchvision")
+        return
+    except RuntimeError as error:
+        if _UNREGISTERED not in str(error):
+            raise
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    _library = torch.library.Library("torchvision", "FRAGMENT")
+    for schema in _SCHEMAS:
+        _library.define(schema)
+    importlib.import_module("torchvision")
+
+
+def timm_model(name: str, **options: Any) -> nn.Module:
+    """Return timm's untrained model without a head. Importing timm takes seconds: a worker without need does not."""
+    import_torchvision()
+    import timm
+
+    model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **options)
+    return model

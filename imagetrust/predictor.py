@@ -1,0 +1,201 @@
+"""From the bytes of images to answers: what handlers, tests, evaluation and benchmarks all call."""
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from imagetrust.answers import ANSWERS
+from imagetrust.errors import AnswerError, PredictionError
+from imagetrust.explain.cam import METHODS
+from imagetrust.explain.heatmap import heatmap_answer
+from imagetrust.explain.overlay import thumbnail
+from imagetrust.images.decode import DecodedImage, decode
+from imagetrust.images.views import View
+from imagetrust.models.model import Model
+from imagetrust.provenance import allowed_origins, read_declarations, summarise
+from imagetrust.request import Request
+from imagetrust.runtime.engine import Scores, choose_engine
+
+logger = logging.getLogger(__name__)
+
+# What can be asked, and the tasks that answer it. The first one's decision is what a heat map explains.
+QUESTIONS = {
+    "authenticity": ("authenticity",),
+    "generator_type": ("generator_type",),
+    "explanation": ("authenticity", "generator_type"),
+}
+DECIDED = "decided"  # the option `class`: the class that the first task decides for
+DETAILS = ("full", "verdicts")  # the option `detail` of an explanation: verdicts alone cost little more than one
+TRUST_ANCHORS = "trust_anchors.pem"  # in the model's folder, where the operator names some
+
+Answer = dict[str, Any] | AnswerError
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class HeatmapRequest:
+    """What a heat map needs when an image's full-size pixels are gone."""
+
+    class_name: str
+    method: str
+    small: Image.Image
+
+
+@dataclass(frozen=True)
+class PreparedImage:
+    """What is kept of an image until its answer. pixels: (views, size, size, 3) uint8; size: (width, height)."""
+
+    pixels: NDArray[np.uint8]
+    views: list[View]
+    size: tuple[int, int]
+    heatmap: HeatmapRequest | None
+    file: dict[str, Any] | None
+    declared: dict[str, Any] | None
+
+
+class Predictor:
+    """Answers questions about images with the model in a folder, each image apart from its neighbours.
+
+    device: of torch. threads: of the processor. precision: see imagetrust.runtime.engine.
+    manifest_hosts: where Content Credentials that a file keeps elsewhere may be fetched from; none: no connection.
+    Raises ValueError or FileNotFoundError for a model that cannot be served.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        device: torch.device | None = None,
+        threads: int = 1,
+        precision: str = "auto",
+        manifest_hosts: Collection[str] = (),
+    ) -> None:
+        self.model = Model(folder, device)
+        self.engine = choose_engine(self.model, threads, precision)
+        self.preprocessing = self.model.config.preprocessing
+        self.min_side = self.preprocessing.min_side()
+        anchors = folder / TRUST_ANCHORS
+        self._trust_anchors = anchors.read_text() if anchors.exists() else None
+        self._manifest_hosts = allowed_origins(manifest_hosts)
+
+    def predict(self, requests: Sequence[Request | AnswerError], question: str) -> list[Answer]:
+        """Answer one of QUESTIONS for each request, in order; what goes wrong with one is the answer to that one.
+
+        A request that is an error already stays one, so that a caller need not keep its place.
+        """
+        answers: dict[int, Answer] = {}
+        prepared: dict[int, PreparedImage] = {}
+        for index, request in enumerate(requests):
+            if isinstance(request, AnswerError):
+                answers[index] = request
+                continue
+            outcome = _attempt(self._prepare, request, question)
+            if isinstance(outcome, AnswerError):
+                answers[index] = outcome
+            else:
+                prepared[index] = outcome
+        scored = self._score([one.pixels for one in prepared.values()], QUESTIONS[question])
+        for (index, one), scores in zip(prepared.items(), scored, strict=True):
+            answers[index] = (
+                scores if isinstance(scores, AnswerError) else _attempt(self._answer, one, scores, question)
+            )
+        return [answers[index] for index in range(len(requests))]
+
+    def _prepare(self, request: Request, question: str) -> PreparedImage:
+        decoded = decode(request.image, self.min_side)
+        full = question == "explanation" and request.choice("detail", DETAILS, "full") == "full"
+        wants_heatmap = full if question == "explanation" else request.heatmap
+        return PreparedImage(
+            pixels=self.preprocessing.pixels(decoded.image),
+            views=self.preprocessing.views_of(*decoded.size),
+            size=decoded.size,
+            heatmap=self._heatmap(request, QUESTIONS[question], decoded.image) if wants_heatmap else None,
+            # After the options: a request that is refused makes no host be asked.
+            declared=self._declared(request, decoded) if full else None,
+            file=decoded.facts() if full else None,
+        )
+
+    def _heatmap(self, request: Request, tasks: Collection[str], image: Image.Image) -> HeatmapRequest:
+        classes = (DECIDED, *self._task_of_class(tasks))
+        return HeatmapRequest(
+            class_name=request.choice("class", classes, DECIDED),
+            method=request.choice("method", METHODS, "gradcam"),
+            small=thumbnail(image),
+        )
+
+    def _declared(self, request: Request, decoded: DecodedImage) -> dict[str, Any]:
+        return read_declarations(
+            request.image,
+            decoded,
+            include_places=request.choice("place", ("hidden", "shown"), "hidden") == "shown",
+            trust_anchors=self._trust_anchors,
+            manifest_hosts=self._manifest_hosts,
+        )
+
+    def _task_of_class(self, tasks: Collection[str]) -> Mapping[str, str]:
+        """Which task explains a class; of one that several have, the first."""
+        return {name: task for task in reversed(list(tasks)) for name in self.model.config.heads[task].classes}
+
+    def _score(self, images: list[NDArray[np.uint8]], tasks: Collection[str]) -> Sequence[Scores | AnswerError]:
+        """Score all images in one go, or each alone where that fails, so that one cannot harm its neighbours."""
+        if not images:
+            return []
+        scores = _attempt(self.engine.score, images, tasks)
+        if isinstance(scores, AnswerError):
+            if len(images) == 1:
+                return [scores]
+            return [one for image in images for one in self._score([image], tasks)]
+        return [one if _is_finite(one, tasks) else PredictionError() for one in scores]
+
+    def _answer(self, prepared: PreparedImage, scores: Scores, question: str) -> dict[str, Any]:
+        tasks = QUESTIONS[question]
+        inferred = {task: ANSWERS[task](self.model, scores.logits[task], self.engine.name) for task in tasks}
+        heatmap = {}
+        if prepared.heatmap:
+            class_name = prepared.heatmap.class_name
+            if class_name == DECIDED:
+                class_name = self.model.config.heads[tasks[0]].classes[int(scores.logits[tasks[0]].argmax())]
+            heatmap["heatmap"] = heatmap_answer(
+                self.model,
+                scores.features,
+                prepared.views,
+                self._task_of_class(tasks)[class_name],
+                class_name,
+                prepared.heatmap.method,
+                prepared.heatmap.small,
+                prepared.size,
+            )
+        if question != "explanation":
+            return inferred[question] | heatmap
+        if prepared.declared is None:
+            return {"inferred": inferred}
+        return {
+            "summary": summarise(prepared.declared, inferred["authenticity"]["verdict"]),
+            "inferred": inferred | heatmap,
+            "declared": prepared.declared,
+            "file": prepared.file,
+        }
+
+
+def _is_finite(scores: Scores, tasks: Collection[str]) -> bool:
+    finite = all(bool(scores.logits[task].isfinite().all()) for task in tasks)
+    if not finite:
+        logger.error("the network gives values that are not finite")
+    return finite
+
+
+def _attempt(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | AnswerError:
+    try:
+        return call(*args, **kwargs)
+    except AnswerError as error:
+        return error
+    except Exception:
+        logger.exception("an image could not be answered")
+        return PredictionError()

@@ -1,0 +1,1 @@
+"""What runs a backbone, and how far each precision may be trusted."""

@@ -1,0 +1,138 @@
+"""What scores images in a worker: the fastest way that the device has and that passed the precision gate.
+
+A fast precision rounds. So that rounding changes no answer, an image whose answer is close to changing is computed
+again in fp32: how close, the gate says (imagetrust.runtime.precision_gate).
+"""
+
+import copy
+import logging
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from imagetrust.models.model import Model
+from imagetrust.runtime.precision_gate import EXACT_NETWORK, INT8_NETWORK, Gate
+from imagetrust.runtime.processor import fast_precisions
+from imagetrust.runtime.torch import HalfRunner, Outputs, PixelNetwork, TorchRunner
+
+logger = logging.getLogger(__name__)
+
+Runner = Callable[[NDArray[np.uint8]], Outputs]
+CPU_PRECISIONS = ("auto", "bf16", "int8", "fp32")
+GPU_PRECISIONS = ("auto", "fp16", "fp32")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model makes of one image.
+
+    features: of each view, (views, ...). logits: by task, (classes,), the mean over the views, not calibrated.
+    """
+
+    features: torch.Tensor
+    logits: dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A model on its device.
+
+    fast, exact: (N, size, size, 3) uint8 to features and embeddings. exact is None where fast is exact already.
+    margins: by task, in calibrated log odds; an answer closer to changing than that is computed again by exact.
+    """
+
+    name: str
+    model: Model
+    fast: Runner
+    exact: Runner | None = None
+    margins: dict[str, float] = field(default_factory=dict)
+
+    @torch.inference_mode()
+    def score(self, images: Sequence[NDArray[np.uint8]], tasks: Collection[str]) -> list[Scores]:
+        """Score the views (views, size, size, 3) of each image, all in one go, for these tasks."""
+        scores = self._run(self.fast, images)
+        if self.exact:
+            # Not `margin < limit`, which is false for NaN.
+            close = [
+                index
+                for index, one in enumerate(scores)
+                if not all(self.model.margin(task, one.logits[task][None]) >= self.margins[task] for task in tasks)
+            ]
+            if close:
+                again = self._run(self.exact, [images[index] for index in close])
+                for index, one in zip(close, again, strict=True):
+                    scores[index] = one
+        return scores
+
+    def _run(self, runner: Runner, images: Sequence[NDArray[np.uint8]]) -> list[Scores]:
+        counts = [len(views) for views in images]
+        features, embeddings = runner(images[0] if len(images) == 1 else np.concatenate(images))
+        by_task = {task: logits.cpu().split(counts) for task, logits in self.model.logits(embeddings).items()}
+        return [
+            Scores(seen, {task: logits[index].mean(0) for task, logits in by_task.items()})
+            for index, seen in enumerate(features.split(counts))
+        ]
+
+
+def choose_engine(model: Model, threads: int = 1, precision: str = "auto") -> Engine:
+    """Return the engine for a model, from what its folder holds and what its device can do.
+
+    On a GPU fp16; on a processor OpenVINO in the fastest precision that passed the gate; in fp32 where none did; torch
+    where OpenVINO is missing or fails. The log says which, and why it is not a faster one.
+    Raises ValueError for a precision that the device does not offer.
+    """
+    offered = GPU_PRECISIONS if model.device.type == "cuda" else CPU_PRECISIONS
+    if precision not in offered:
+        raise ValueError(f"on {model.device.type} the precision is one of {', '.join(offered)}, not {precision!r}")
+    gate = Gate.read(model.folder, model.config.weights_sha256)
+    margins = gate.passed() if gate else {}
+    if model.device.type == "cuda":
+        return _on_gpu(model, margins, precision)
+    return _on_processor(model, margins, threads, precision)
+
+
+def exact_engine(model: Model) -> Engine:
+    """Return the engine that computes in fp32 by torch: the reference, on any device."""
+    runner = TorchRunner(PixelNetwork(model.network, model.config.preprocessing), model.device)
+    return Engine(runner.name, model, runner)
+
+
+def _on_gpu(model: Model, margins: dict[str, dict[str, float]], precision: str) -> Engine:
+    exact = exact_engine(model)
+    # fp16 rounds eight times finer than bf16, whose margins therefore hold for it.
+    if precision == "fp32" or "bf16" not in margins:
+        return exact
+    fast = HalfRunner(PixelNetwork(copy.deepcopy(model.network), model.config.preprocessing), model.device)
+    return Engine(fast.name, model, fast, exact.fast, margins["bf16"])
+
+
+def _on_processor(model: Model, margins: dict[str, dict[str, float]], threads: int, precision: str) -> Engine:
+    try:
+        from imagetrust.runtime.openvino import OpenVinoRunner
+
+        # Beside a fast runner it sees few images, seldom two at once: not worth a second copy in every worker.
+        exact = OpenVinoRunner(model.folder / EXACT_NETWORK, "fp32", threads, batch_sizes=(1,))
+    except Exception as error:
+        # A worker that answers slowly is better than none, whatever kept OpenVINO from loading.
+        logger.warning("OpenVINO cannot be used (%s): serving by torch in fp32, several times slower", error)
+        return exact_engine(model)
+    wanted = fast_precisions() if precision == "auto" else (precision,)
+    for candidate in wanted:
+        if candidate == "fp32":
+            break
+        if candidate not in margins:
+            logger.warning("%s has not passed the precision gate: trying the next best", candidate)
+            continue
+        try:
+            network = model.folder / (INT8_NETWORK if candidate == "int8" else EXACT_NETWORK)
+            fast = OpenVinoRunner(network, candidate, threads)
+            return Engine(fast.name, model, fast, exact, margins[candidate])
+        except RuntimeError as error:
+            logger.warning("%s cannot be used: %s", candidate, error)
+    if precision == "auto" and not wanted:
+        logger.warning("this processor has neither VNNI nor AMX: serving in fp32, at about half the speed")
+    runner = OpenVinoRunner(model.folder / EXACT_NETWORK, "fp32", threads)
+    return Engine(runner.name, model, runner)

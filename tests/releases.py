@@ -1,0 +1,44 @@
+"""The release that is served, and models that tests make for themselves."""
+
+from pathlib import Path
+
+import msgspec
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from imagetrust.files import file_sha256
+from imagetrust.images.views import Preprocessing, ViewRule
+from imagetrust.models.backbone import Backbone
+from imagetrust.models.config import TASKS, WEIGHTS, Head, ModelConfig, Thresholds
+
+MODEL_STORE = Path(__file__).resolve().parent.parent / "model_store"
+RELEASE = MODEL_STORE / (MODEL_STORE / "current").read_text().strip()
+
+
+def preprocessing_of(backbone: Backbone, *views: ViewRule) -> Preprocessing:
+    return Preprocessing(
+        backbone.input_size, "bicubic", backbone.mean, backbone.std, views or (ViewRule(fraction=1.0),)
+    )
+
+
+def untrained_release(folder: Path, backbone: Backbone, *views: ViewRule) -> Path:
+    """Write a release with random weights, the same every time, and thresholds of 0.4 and 0.6."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    network = backbone.build()
+    tensors = {name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
+    for task, classes in TASKS.items():
+        head = nn.Linear(backbone.channels, len(classes))
+        tensors |= {f"heads.{task}.{name}": tensor for name, tensor in head.state_dict().items()}
+    save_file({name: tensor.half().contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS)
+    heads = {task: Head(classes) for task, classes in TASKS.items()}
+    heads["authenticity"] = msgspec.structs.replace(heads["authenticity"], thresholds=Thresholds(0.4, 0.6))
+    ModelConfig(
+        version="0.0",
+        backbone=backbone.name,
+        preprocessing=preprocessing_of(backbone, *views),
+        heads=heads,
+        weights_sha256=file_sha256(folder / WEIGHTS),
+    ).write(folder)
+    return folder

@@ -1,0 +1,20 @@
+"""A backbone that is not the product's: what adding one takes. It is registered under its name by the tests that use it."""
+
+import functools
+
+from imagetrust.models.backbone import Backbone
+from imagetrust.models.vit import LastBlock, Tokens, grid
+
+_TIMM = "vit_tiny_patch16_224"
+SMALL_VIT = Backbone(
+    name="small_vit",
+    features=functools.partial(Tokens, _TIMM),
+    pool=functools.partial(LastBlock, _TIMM),
+    grid=grid,
+    channels=192,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+    input_size=96,
+    stride=16,
+    source="none: random weights",
+)
