@@ -3,14 +3,14 @@
 import functools
 
 from imagetrust.models.backbone import Backbone
-from imagetrust.models.vit import LastBlock, Tokens, grid
+from imagetrust.models.vit import LastBlock, Tokens
 
 _TIMM = "vit_tiny_patch16_224"
 SMALL_VIT = Backbone(
     name="small_vit",
     features=functools.partial(Tokens, _TIMM),
     pool=functools.partial(LastBlock, _TIMM),
-    grid=grid,
+    layout="tokens",
     channels=192,
     mean=(0.5, 0.5, 0.5),
     std=(0.5, 0.5, 0.5),

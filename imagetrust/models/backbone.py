@@ -4,7 +4,7 @@ import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ class Backbone:
     features: builds the large part: normalised images (N, 3, size, size) to features, the last that have places.
     pool: builds the small part: features to embeddings (N, channels), of which the heads are linear functions. The heat
         map is made of the gradients through it.
-    grid: lays features out by place: (N, C, rows, columns).
+    layout: of the features. "grid": (N, C, rows, columns). "tokens": (N, 1 + rows * columns, C), [CLS] first.
     mean, std, input_size: what the pretrained weights expect; size in pixels. stride: pixels a place.
     pretrained: loads the weights to start from, by the parameters' names in `features` and `pool`; where they come from
         and under which licence says `source`. None: it is trained from scratch.
@@ -28,7 +28,7 @@ class Backbone:
     name: str
     features: Callable[[], nn.Module]
     pool: Callable[[], nn.Module]
-    grid: Callable[[torch.Tensor], torch.Tensor]
+    layout: Literal["grid", "tokens"]
     channels: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -40,6 +40,14 @@ class Backbone:
     def build(self) -> "Network":
         """Return the untrained network."""
         return Network(self.features(), self.pool())
+
+    def grid(self, features: torch.Tensor) -> torch.Tensor:
+        """Lay features out by place: (N, C, rows, columns)."""
+        if self.layout == "grid":
+            return features
+        patches = features[:, 1:]
+        side = round(patches.shape[1] ** 0.5)
+        return patches.transpose(1, 2).reshape(len(patches), -1, side, side)
 
 
 class Network(nn.Module):
@@ -62,11 +70,6 @@ class AveragePool(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return the mean over all places."""
         return features.mean(dim=(2, 3))
-
-
-def as_it_is(features: torch.Tensor) -> torch.Tensor:
-    """Return features of a convolutional network, which have their places already."""
-    return features
 
 
 # The torchvision wheel on PyPI is built against CUDA builds of torch. Beside a CPU build its C++ library does not load,

