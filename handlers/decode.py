@@ -2,22 +2,34 @@
 
 import io
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import pi_heif
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from handlers import limits
+from handlers.decoding_memory import decoding_bytes, is_animated_webp
 from handlers.errors import RequestError
 
 pi_heif.register_heif_opener()
 
 # Size is checked against our own limit, in the header; Pillow's second guard would only warn at half of its own.
 Image.MAX_IMAGE_PIXELS = limits.MAX_PIXELS
+# An image in one block of memory can be given another mode without a copy (_as_rgb).
+Image.core.set_use_block_allocator(1)
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _LYING = (5, 6, 7, 8)  # its values under which width and height change places
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+_SAMPLE_FORMAT, _SIGNED = 339, 2  # a TIFF tag, and its value for integers that may be negative
+_BAND_PIXELS = 500_000  # how much of an image is converted at a time: a few megabytes
 
 
 @dataclass(frozen=True)
@@ -39,11 +51,23 @@ class Picture:
     exif: Image.Exif
 
 
+@dataclass(frozen=True)
+class _Header:
+    """What is kept of an opened file. size: (width, height) as stored, where it was decoded at a part of it."""
+
+    format: str
+    mode: str
+    exif: Image.Exif
+    orientation: int
+    size: tuple[int, int] | None
+
+
 def decode(data: bytes, needed: int | None = None) -> Picture:
-    """Decodes one file: the first frame where there are several.
+    """Decode one file: the first frame where there are several.
 
     needed: a shorter side, in pixels, that is enough. A JPEG is then decoded at 1/2, 1/4 or 1/8 of its size as long as
-        that much is left, which saves most of the time and memory of a large one. All of it where not given.
+        that much is left, which saves most of the time and memory of a large one. All of it where not given, and then
+        whatever memory that takes; otherwise at most limits.MAX_DECODING_BYTES.
     Raises RequestError where the file is empty, too large, of an unknown format, broken, or outside the limits.
     """
     if not data:
@@ -62,7 +86,7 @@ def decode(data: bytes, needed: int | None = None) -> Picture:
         raise
     except Image.DecompressionBombError as error:  # Pillow's own check of the header, at twice our limit
         raise RequestError(
-            "too_many_pixels", f"The limit is {limits.MAX_PIXELS} pixels: {error}", limit=limits.MAX_PIXELS
+            "too_many_pixels", f"The picture has over {limits.MAX_PIXELS} pixels, the limit.", limit=limits.MAX_PIXELS
         ) from error
     except UnidentifiedImageError as error:
         raise RequestError(
@@ -75,25 +99,50 @@ def decode(data: bytes, needed: int | None = None) -> Picture:
 
 
 def _decode(data: bytes, needed: int | None) -> Picture:
+    header, image = _load(data, needed)
+    if header.orientation in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[header.orientation])
+    image = _as_rgb(image)
+    size = image.size if header.size is None else header.size[:: -1 if header.orientation in _LYING else 1]
+    _check_size(*image.size)
+    return Picture(image, size, header.format, header.mode, len(data), header.exif)
+
+
+def _load(data: bytes, needed: int | None) -> tuple["_Header", Image.Image]:
+    """Decode an opaque image, not turned. What it was made from is let go."""
     with Image.open(io.BytesIO(data), formats=limits.FORMATS) as opened:
         _check_size(*opened.size)
         # MPO is a JPEG with further pictures behind the first, as many cameras write for previews.
         picture_format = "JPEG" if opened.format == "MPO" else opened.format
-        mode = opened.mode
-        exif = opened.getexif()
-        stored_size = opened.size
-        if needed and picture_format == "JPEG":
-            shrink = min(stored_size) / needed
-            opened.draft(None, (int(stored_size[0] / shrink), int(stored_size[1] / shrink)))
-        is_smaller = opened.size != stored_size
-        opened.load()
-        upright = _turn_upright(opened, exif)
-        image = _to_rgb(upright)
-    _check_size(*image.size)
-    size = image.size
-    if is_smaller:
-        size = stored_size[::-1] if exif.get(_ORIENTATION, 1) in _LYING else stored_size
-    return Picture(image=image, size=size, format=picture_format, mode=mode, byte_count=len(data), exif=exif)
+        mode, stored_size = opened.mode, opened.size
+        if picture_format == "PNG":
+            opened.load()  # its EXIF may come after the pixels
+        exif = _read_exif(opened)
+        if needed:
+            if picture_format == "JPEG":
+                shrink = min(stored_size) / needed
+                opened.draft(None, (int(stored_size[0] / shrink), int(stored_size[1] / shrink)))
+            is_turned = exif.get(_ORIENTATION, 1) in _UPRIGHT
+            _check_memory(stored_size, decoding_bytes(opened, data, stored_size, is_turned))
+        reduced_from = stored_size if opened.size != stored_size else None
+        if picture_format == "WEBP" and not is_animated_webp(data):
+            image = _still_webp(data)
+        else:
+            opened.load()
+            image = _opaque(opened)
+        # Pillow has turned a TIFF upright by now, and deleted its orientation.
+        return _Header(picture_format, mode, exif, exif.get(_ORIENTATION, 1), reduced_from), image
+
+
+def _read_exif(opened: Image.Image) -> Image.Exif:
+    """Read the EXIF tags, without the orientation that Pillow would take from XMP: browsers do not look there."""
+    if opened.info.get("exif"):
+        exif = Image.Exif()
+        exif.load(opened.info["exif"])
+        return exif
+    for name in ("xmp", "XML:com.adobe.xmp"):
+        opened.info.pop(name, None)
+    return opened.getexif()
 
 
 def _check_size(width: int, height: int) -> None:
@@ -111,27 +160,91 @@ def _check_size(width: int, height: int) -> None:
         )
 
 
-def _turn_upright(image: Image.Image, exif: Image.Exif) -> Image.Image:
-    if exif.get(_ORIENTATION, 1) == 1:
-        return image
-    return ImageOps.exif_transpose(image)
+def _check_memory(size: tuple[int, int], taken: int) -> None:
+    if taken > limits.MAX_DECODING_BYTES:
+        limit = size[0] * size[1] * limits.MAX_DECODING_BYTES // taken
+        raise RequestError(
+            "too_many_pixels",
+            f"The picture has {size[0]} x {size[1]} pixels; the limit for a file of this kind is {limit}, "
+            f"since decoding it takes more memory than others.",
+            limit=limit,
+        )
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """16-bit grey is scaled rather than clipped; what is transparent is shown on white, as a browser would."""
+def _still_webp(data: bytes) -> Image.Image:
+    """Decode by OpenCV, which calls the same library as Pillow and takes half the memory."""
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise OSError("the WebP data are truncated or broken")
+    has_alpha = pixels.shape[2] == 4
+    canvas = Image.new("RGB", (pixels.shape[1], pixels.shape[0]))
+    rows = max(1, _BAND_PIXELS // canvas.width)
+    for top in range(0, canvas.height, rows):
+        order = cv2.COLOR_BGRA2RGBA if has_alpha else cv2.COLOR_BGR2RGB
+        band = Image.fromarray(cv2.cvtColor(pixels[top : top + rows], order))
+        canvas.paste(_on_white(band) if has_alpha else band, (0, top))
+    return canvas
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
+    """Yield an image's rows in bands, each with its box."""
+    rows = max(1, _BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        yield box, image.crop(box)
+
+
+def _on_white(band: Image.Image) -> Image.Image:
+    layered = band.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Grey of more than 8 bits is scaled to L, not clipped; what is transparent is shown on white, as a browser would.
+
+    Works by bands, and where the pixels take as much room afterwards, in place.
+    """
     if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_to_eight_bits(np.asarray(image)), mode="L").convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        layered = image.convert("RGBA")
-        background = Image.new("RGBA", layered.size, "white")
-        return Image.alpha_composite(background, layered).convert("RGB")
-    return image.convert("RGB")
+        return _to_eight_bits(image)
+    if image.mode not in ("RGBA", "LA", "PA", "La", "RGBa") and "transparency" not in image.info:
+        return image
+    in_place = image.mode in ("RGB", "RGBA")
+    canvas = image if in_place else Image.new("L" if image.mode == "LA" else "RGB", image.size)
+    for box, band in _bands(image):
+        canvas.paste(_on_white(band).convert(canvas.mode), box)
+    return canvas
 
 
-def _to_eight_bits(grey: np.ndarray) -> np.ndarray:
-    """Integers as 16 bits; floats as 0..1 where they fit and as 0..255 where they do not."""
-    if np.issubdtype(grey.dtype, np.floating):
-        grey = np.nan_to_num(grey)
-        scale = 255.0 if grey.max(initial=0.0) <= 1.0 else 1.0
-        return np.clip(grey * scale + 0.5, 0, 255).astype(np.uint8)
-    return (np.clip(grey, 0, 65535).astype(np.uint32) * 255 // 65535).astype(np.uint8)
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """Make an opaque image RGB. Pillow stores RGB and RGBA alike, so that both keep their memory."""
+    return Image.fromarrow(image, "RGB", image.size) if image.mode in ("RGB", "RGBA") else image.convert("RGB")
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Floats count as 0..1 where they fit and as 0..255 where they do not; 16 bits as they are.
+
+    Integers of 32 bits count as 8, 16 or 32 bits: the least that holds their largest value.
+    """
+    is_unsigned = image.mode == "I" and getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, (1,))[0] != _SIGNED
+
+    def numbers(band: Image.Image) -> np.ndarray:
+        grey = np.asarray(band)
+        if np.issubdtype(grey.dtype, np.floating):
+            return np.nan_to_num(grey)
+        return grey.view(np.uint32) if is_unsigned else grey.clip(0)
+
+    top = max(numbers(band).max() for _, band in _bands(image))
+    if image.mode == "F":
+        scale = 255.0 if top <= 1.0 else 1.0
+    elif image.mode == "I" and top <= 255:
+        full = 255
+    elif image.mode != "I" or top <= 65535:
+        full = 65535
+    else:
+        full = 2**32 - 1 if is_unsigned else 2**31 - 1
+    canvas = Image.new("L", image.size)
+    for box, band in _bands(image):
+        grey = numbers(band)
+        eight = np.clip(grey * scale + 0.5, 0, 255) if image.mode == "F" else grey.astype(np.uint64) * 255 // full
+        canvas.paste(Image.fromarray(eight.astype(np.uint8)), box)
+    return canvas
