@@ -18,6 +18,7 @@ from handlers.errors import RequestError
 from training.sources import ARTIFACT_SOURCES, FAMILIES, REAL, UNDISCLOSED
 
 CLASSES = {"authenticity": ("real", "generated"), "generator_type": FAMILIES}
+WILD_LABELS = "labels.csv"  # what tells a folder of whole pictures from an ArtiFact root
 NO_LABEL = -100  # a class index that torch's cross entropy leaves out
 
 # Cumulative shares. Calibration has its own part, so that thresholds are never fitted on what chose the model.
@@ -30,7 +31,11 @@ class DataError(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """One picture. `group` is shared by all that must stay in one split."""
+    """One picture.
+
+    group: shared by all that must stay in one split. repository: the public repository that its source was taken from,
+        as owner/name; empty where not known. Sources of one repository often share a maker and a generator.
+    """
 
     path: Path
     source: str
@@ -38,6 +43,7 @@ class Record:
     generator: str
     category: str
     group: str
+    repository: str = ""
 
 
 def read_artifact(root: Path) -> list[Record]:
@@ -68,19 +74,56 @@ def read_artifact(root: Path) -> list[Record]:
     ]
 
 
-def _described_sources(root: Path) -> dict[str, tuple[str, str]]:
-    described = {source: (family, source) for source, (family, _) in ARTIFACT_SOURCES.items()}
+def read_wild(root: Path) -> list[Record]:
+    """Read whole pictures that lie in one folder, as its labels.csv lists them: for scoring, never for training.
+
+    Columns: file, family, source, generator, category, origin_repository. Raises DataError for an unknown family.
+    """
+    table = root / WILD_LABELS
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if row["family"] not in (*FAMILIES, UNDISCLOSED):
+            raise DataError(f"{table}: {row['file']} has the unknown family {row['family']!r}")
+    return [
+        Record(
+            path=root / row["file"],
+            source=row["source"],
+            family=row["family"],
+            generator=REAL if row["family"] == REAL else row["generator"],
+            category=row["category"],
+            group=f"{row['source']}/{row['file']}",
+            repository=row["origin_repository"],
+        )
+        for row in rows
+    ]
+
+
+def data_digest(records: list[Record], root: Path) -> str:
+    """Return the SHA-256 of which pictures a data set lists, by source, path under its root and family.
+
+    Pixels take no part: it tells two states of a data set apart, so that a released model's metrics are compared with
+    those of the same pictures alone.
+    """
+    lines = sorted(f"{r.source}\t{r.path.relative_to(root).as_posix()}\t{r.family}\n" for r in records)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _described_sources(root: Path) -> dict[str, tuple[str, str, str]]:
+    described = {source: (family, source, "") for source, (family, _) in ARTIFACT_SOURCES.items()}
     table = root / "sources.csv"
     if table.exists():
         with table.open(newline="") as file:
             for row in csv.DictReader(file):
                 if row["family"] not in (*FAMILIES, UNDISCLOSED):
                     raise DataError(f"{table}: source {row['source']!r} has the unknown family {row['family']!r}")
-                described[row["source"]] = (row["family"], row["generator"])
+                described[row["source"]] = (row["family"], row["generator"], row.get("origin_repository") or "")
     return described
 
 
-def _record(root: Path, source: str, row: dict, group: str, family: str, generator: str) -> Record:
+def _record(
+    root: Path, source: str, row: dict, group: str, family: str, generator: str, repository: str
+) -> Record:  # fmt: skip
     path = root / source / row["image_path"]
     try:
         is_real = int(row["target"]) == 0
@@ -95,6 +138,7 @@ def _record(root: Path, source: str, row: dict, group: str, family: str, generat
         generator=REAL if is_real else generator,
         category=row["category"],
         group=group,
+        repository=repository,
     )
 
 

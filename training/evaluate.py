@@ -1,6 +1,7 @@
 """Scores a weights file on one split: `python -m training.evaluate --data ROOT --weights FILE.safetensors`.
 
-The card beside the weights says task, preprocessing and calibration. Inference is the server's own code, in fp32.
+The card beside the weights says task, preprocessing and calibration. Inference is the server's own code, in fp32. A
+folder of whole pictures with a labels.csv (training.data.read_wild) has no splits: it is scored whole.
 """
 
 import argparse
@@ -16,7 +17,17 @@ from tqdm import tqdm
 from handlers.classifier import Classifier
 from handlers.preprocessing import needed_side
 from handlers.verdicts import verdict
-from training.data import SPLITS, Pictures, Record, labelled, read_artifact, split
+from training.data import (
+    SPLITS,
+    WILD_LABELS,
+    Pictures,
+    Record,
+    data_digest,
+    labelled,
+    read_artifact,
+    read_wild,
+    split,
+)  # fmt: skip
 from training.files import replace_json
 from training.metrics import report, wilson_interval
 from training.precision import autocast
@@ -94,9 +105,39 @@ def conditions(data: Path, split_name: str, seed: int, bf16: bool = False) -> di
     }
 
 
+def summary(task: str, scored_on: str, figures: dict) -> str:
+    """Say the figures of `evaluate` in lines for reading, rates with counts and 95 % intervals (Wilson)."""
+    low, high = figures["accuracy_95"]
+    auc = f", AUC {figures['roc_auc']:.3f}" if "roc_auc" in figures else ""
+    lines = [
+        f"{task} on {scored_on}, {figures['count']} pictures: accuracy {figures['accuracy']:.1%} "
+        f"({low:.1%} to {high:.1%}), balanced {figures['balanced_accuracy']:.1%}{auc}, "
+        f"macro F1 {figures['macro_f1']:.3f}, ECE {figures['expected_calibration_error']:.3f}"
+    ]
+    for row, (name, of_class) in enumerate(figures["classes"].items()):
+        right, count = figures["confusion"][row][row], of_class["count"]
+        low, high = wilson_interval(right, count)
+        lines.append(
+            f"  {name:10} recall {of_class['recall']:.1%} ({low:.1%} to {high:.1%}; {right} of {count})  "
+            f"precision {of_class['precision']:.1%}"
+        )
+    if "verdicts" in figures:
+        verdicts, (real, generated) = figures["verdicts"], (row["count"] for row in figures["classes"].values())
+        decided = round(verdicts["decided"] * figures["count"])
+        for what, rate, total in (
+            ("decided", verdicts["decided"], figures["count"]),
+            ("errors among the decided", verdicts["errors_among_decided"], decided),
+            ("false positive rate: real called generated", verdicts["photographs_called_generated"], real),
+            ("generated called real", verdicts["generated_called_real"], generated),
+        ):
+            low, high = wilson_interval(round(rate * total), total)
+            lines.append(f"  {what} {rate:.1%} ({low:.1%} to {high:.1%}; {round(rate * total)} of {total})")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="an ArtiFact root")
+    parser.add_argument("--data", type=Path, required=True, help="an ArtiFact root, or a folder with a labels.csv")
     parser.add_argument("--weights", type=Path, required=True, help="a safetensors file with its card beside it")
     parser.add_argument("--split", choices=[name for name, _ in SPLITS], default="test")
     parser.add_argument("--seed", type=int, default=0, help="of the split; the seed of the training run")
@@ -108,22 +149,20 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classifier = Classifier(arguments.weights.parent, arguments.weights.stem, device)
     task = classifier.card.name
-    items = labelled(split(read_artifact(arguments.data), arguments.seed)[arguments.split], task)
+    if (arguments.data / WILD_LABELS).exists():
+        part, records = "all", read_wild(arguments.data)
+        items = labelled(records, task)
+    else:
+        part, records = arguments.split, read_artifact(arguments.data)
+        items = labelled(split(records, arguments.seed)[part], task)
     figures = evaluate(classifier, items, predict(classifier, items, arguments.batch, arguments.workers))
-    figures["conditions"] = conditions(arguments.data, arguments.split, arguments.seed)
+    figures["conditions"] = conditions(arguments.data, part, arguments.seed) | {
+        "data_digest": data_digest(records, arguments.data)
+    }
 
-    out = arguments.out or arguments.weights.with_name(f"{arguments.weights.stem}.{arguments.split}.json")
+    out = arguments.out or arguments.weights.with_name(f"{arguments.weights.stem}.{arguments.data.name}.{part}.json")
     replace_json(out, figures)
-    low, high = figures["accuracy_95"]
-    print(
-        f"{task} on {arguments.split}, {figures['count']} pictures: accuracy {figures['accuracy']:.1%} "
-        f"({low:.1%} to {high:.1%}), balanced {figures['balanced_accuracy']:.1%}, macro F1 {figures['macro_f1']:.3f}, "
-        f"ECE {figures['expected_calibration_error']:.3f}"
-    )
-    for name, row in figures["classes"].items():
-        print(f"  {name:10} recall {row['recall']:.1%}  precision {row['precision']:.1%}  of {row['count']}")
-    if "verdicts" in figures:
-        print("  " + ", ".join(f"{k} {v:.1%}" for k, v in figures["verdicts"].items() if isinstance(v, float)))
+    print(summary(task, f"{arguments.data.name}, {part}", figures))
     print(f"All figures: {out}")
 
 

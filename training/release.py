@@ -16,7 +16,7 @@ import torch
 
 from handlers.classifier import Classifier
 from training.calibration import fit_open_temperature
-from training.data import CLASSES, Record, labelled, read_artifact, split
+from training.data import CLASSES, Record, data_digest, labelled, read_artifact, split
 from training.evaluate import conditions, evaluate, predict
 from training.files import replace_file, replace_json
 from training.recipe import read_settings
@@ -57,7 +57,7 @@ def main() -> None:
             if not rounds:
                 parser.error(f"{arguments.rounds} holds no finished round of training.unseen")
             unseen = [each for one in rounds for each in one.unseen("validation")]
-        release(task, arguments, settings, parts, unseen)
+        release(task, arguments, settings, parts, unseen, data_digest(records, arguments.data))
     print(
         f"Next: python -m training.quantise --data {arguments.data} --rounds runs/unseen (served in fp32 until then), "
         "python -m training.results (the README's table), make serve"
@@ -70,6 +70,7 @@ def release(
     settings: dict[str, str],
     parts: dict[str, list[Record]],
     unseen: list[Unseen],
+    digest: str,
 ) -> None:
     """Calibrates one task's model of a run, puts it into the released folder, scores it, and completes its card."""
     card = json.loads((arguments.run / f"{task}.json").read_text()) | {"version": arguments.version}
@@ -99,7 +100,8 @@ def release(
     classifier = Classifier(arguments.released, task, device)
     items = labelled(parts["test"], task)
     figures = evaluate(classifier, items, predict(classifier, items, arguments.batch, arguments.workers))
-    card["test"] = figures | {"conditions": conditions(arguments.data, "test", int(settings["seed"]))}
+    described = conditions(arguments.data, "test", int(settings["seed"])) | {"data_digest": digest}
+    card["test"] = figures | {"conditions": described}
     card["frozen"] = frozen_figures(classifier)
     card["training"] = {
         "script": "training/train.py",

@@ -15,8 +15,10 @@ from training.data import (
     DataError,
     Record,
     balanced_weights,
+    data_digest,
     labelled,
     read_artifact,
+    read_wild,
     split,
     split_of,
 )  # fmt: skip
@@ -187,10 +189,46 @@ def test_sampler_resumes_and_shares():
     assert list(whole) != everything
 
 
+def test_sources_name_their_repository_where_it_is_known(tmp_path):
+    write_source(tmp_path, "some_gan", [("a.jpg", "a.jpg", 1, "x")])
+    write_source(tmp_path, "afhq", [("b.jpg", "b.jpg", 0, "cat")])
+    (tmp_path / "sources.csv").write_text("source,family,generator,origin_repository\nsome_gan,gan,biggan,owner/name\n")
+    assert {record.source: record.repository for record in read_artifact(tmp_path)} == {
+        "afhq": "", "some_gan": "owner/name",
+    }  # fmt: skip
+
+
+def test_the_digest_tells_which_pictures_a_data_set_lists(tmp_path):
+    roots = [tmp_path / name for name in ("one", "same", "relabelled", "more")]
+    for root, target, names in zip(roots, (6, 6, 0, 6), ("ab", "ba", "ab", "abc"), strict=True):
+        write_source(root, "cycle_gan", [(name, name, target, "horse") for name in names])
+    one, same, relabelled, more = (data_digest(read_artifact(root), root) for root in roots)
+    assert one == same and len({one, relabelled, more}) == 3
+
+
+def test_whole_pictures_are_read_by_their_labels(tmp_path):
+    table = tmp_path / "labels.csv"
+    table.write_text(
+        "file,family,source,generator,category,saved,origin_repository,license\n"
+        "a.jpg,real,real_walk,somebody,street,original,owner/name,MIT\n"
+        "b.webp,diffusion,diff_sdxl,sdxl,art,webp 80 1024,owner/other,unknown\n"
+    )
+    real, generated = read_wild(tmp_path)
+    assert (real.path, real.family, real.generator) == (tmp_path / "a.jpg", "real", "real")
+    assert (generated.source, generated.generator, generated.repository) == ("diff_sdxl", "sdxl", "owner/other")
+    table.write_text("file,family,source,generator,category,origin_repository\na.jpg,drawn,s,g,c,r\n")
+    with pytest.raises(DataError, match="drawn"):
+        read_wild(tmp_path)
+
+
 def test_artifact_mini(artifact_mini):
-    """The shared data set is read whole, and its split is what released cards count."""
+    """The shared data set is read whole, as its description counts it, and no group lies on two sides of the split."""
     records = read_artifact(artifact_mini)
-    assert len(records) == 13_954
+    assert Counter(record.family for record in records) == {
+        "real": 4422, "gan": 4138, "diffusion": 4120, "other": 1926, "undisclosed": 217,
+    }  # fmt: skip
+    assert len({record.source for record in records}) == 369
+    assert all(record.repository for record in records)
     parts = split(records, seed=0)
     groups = [{member.group for member in part} for part in parts.values()]
     assert sum(map(len, groups)) == len(set().union(*groups))

@@ -5,6 +5,7 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from training.calibration import fit_open_temperature, fit_temperature, verdict_thresholds
+from training.evaluate import summary
 from training.metrics import expected_calibration_error, report, wilson_interval
 
 
@@ -121,3 +122,17 @@ def test_strange_photographs_tighten_the_thresholds():
     tight, still_shown = verdict_thresholds(generated, labels, error=0.05, strange_photographs=strange)
     assert shown and still_shown
     assert (strange >= loose.generated).mean() == 0.2 and (strange >= tight.generated).mean() == 0
+
+
+def test_a_summary_gives_counts_and_intervals():
+    """One of four real images called generated, all of two generated ones found; five of six decided."""
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.1, 0.9], [0.1, 0.9], [0.1, 0.9]])
+    figures = report(probabilities, np.array([0, 0, 0, 0, 1, 1]), ("real", "generated"))
+    figures["verdicts"] = {
+        "decided": 5 / 6, "errors_among_decided": 1 / 5, "photographs_called_generated": 1 / 4,
+        "generated_called_real": 0.0,
+    }  # fmt: skip
+    said = summary("authenticity", "some images", figures)
+    low, high = wilson_interval(1, 4)
+    assert f"false positive rate: real called generated 25.0% ({low:.1%} to {high:.1%}; 1 of 4)" in said
+    assert "real       recall 75.0%" in said and "3 of 4" in said and "AUC 0.875" in said and "5 of 6" in said

@@ -27,7 +27,7 @@ from handlers.gate import LIMITS
 from server.instance import free_ports
 from tests.conftest import start_server
 from tests.procedural import encoded
-from training.data import CLASSES, read_artifact, split
+from training.data import CLASSES, data_digest, read_artifact, split
 from training.folds import FOLDS, Fold
 from training.quantise import find_band, pixels_of, score, unseen_changes
 from training.refit import refitted
@@ -163,6 +163,7 @@ def test_a_release_carries_its_figures(released, data_root, task):
     assert card.version == "9.9" and card.temperature > 0
     assert figures["count"] == len(split(read_artifact(data_root), seed=0)["test"])
     assert figures["conditions"]["split"] == "test"
+    assert figures["conditions"]["data_digest"] == data_digest(read_artifact(data_root), data_root)
     assert (card.thresholds is not None) == (task == "authenticity")
 
 
