@@ -41,7 +41,6 @@ from training.data import (
     read_artifact,
     split,
 )  # fmt: skip
-from training.depthwise import train_fast
 from training.files import replace_bytes, replace_file, replace_json
 from training.folds import FOLDS
 from training.initial_weights import NORMALISATION, build_network
@@ -166,8 +165,6 @@ def moving_average(average: torch.Tensor, weight: torch.Tensor, steps: torch.Ten
 
 
 network = build_network(args.architecture, args.init, outputs).to(device, memory_format=torch.channels_last)
-if device.type == "cpu":
-    train_fast(network)
 averaged = AveragedModel(network, avg_fn=moving_average, use_buffers=True)
 teachers = [Classifier(args.teacher, task, device) for task in tasks] if args.teacher else []
 model = DistributedDataParallel(network) if distributed else network

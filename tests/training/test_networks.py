@@ -11,30 +11,8 @@ from handlers.efficientnet_lite import EfficientNetLite0
 from handlers.network import ARCHITECTURES
 from handlers.preprocessing import picture_to_tensor
 from server.samples import photograph
-from training.depthwise import Depthwise, train_fast
 from training.initial_weights import NORMALISATION, build_network
 from training.variants import MedianResidual, NearestResidual, Seeing, Spectrum
-
-
-@pytest.mark.parametrize("kernel", [3, 5])
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("side", [15, 20, 21])
-def test_fast_depthwise_has_the_gradients_of_the_slow(kernel, stride, padded, side):
-    torch.manual_seed(0)
-    layer = nn.Conv2d(8, 8, kernel, stride, kernel // 2 if padded else 0, groups=8, bias=False)
-    inputs = torch.randn(3, 8, side, side).contiguous(memory_format=torch.channels_last).requires_grad_()
-    expected = layer(inputs)
-    gradient = torch.randn_like(expected)
-    expected_gradients = torch.autograd.grad(expected, (inputs, layer.weight), gradient)
-    train_fast(nn.Sequential(layer))
-    assert type(layer) is Depthwise
-    actual = layer(inputs)
-    torch.testing.assert_close(actual, expected)
-    for ours, reference in zip(
-        torch.autograd.grad(actual, (inputs, layer.weight), gradient), expected_gradients, strict=True
-    ):
-        torch.testing.assert_close(ours, reference, atol=1e-4, rtol=1e-4)
 
 
 def in_the_packages_names(network: EfficientNetLite0) -> dict[str, torch.Tensor]:
