@@ -7,6 +7,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -33,6 +34,7 @@ class GrpcClient:
     """A channel to one server. Use it as a context manager.
 
     address: such as "127.0.0.1:7070".
+    service, metadata: the generated stub and the token, for calls that have no method here.
     """
 
     def __init__(self, address: str, token: str, max_message_bytes: int = 32 * 1024 * 1024) -> None:
@@ -42,8 +44,8 @@ class GrpcClient:
             ("grpc.max_send_message_length", max_message_bytes),
         ]
         self._channel = grpc.insecure_channel(address, options=limits)
-        self._service = services.InferenceAPIsServiceStub(self._channel)
-        self._metadata = (("protocol", "gRPC"), ("channel", address), ("authorization", f"Bearer {token}"))
+        self.service = services.InferenceAPIsServiceStub(self._channel)
+        self.metadata = (("protocol", "gRPC"), ("channel", address), ("authorization", f"Bearer {token}"))
 
     def __enter__(self) -> "GrpcClient":
         return self
@@ -51,12 +53,15 @@ class GrpcClient:
     def __exit__(self, *_) -> None:
         self._channel.close()
 
+    def request(self, endpoint: str, picture: bytes) -> Any:
+        """Return the message that asks an endpoint about a picture's bytes."""
+        return self._messages.PredictionsRequest(model_name=endpoint, input={"image": picture})
+
     def ask(self, endpoint: str, picture: bytes, timeout: float = 60) -> dict:
         """Sends a picture's bytes to an endpoint; returns the JSON answer.
 
         gRPC carries no status for one item of a batch: a request at fault is answered too, with an "error" member.
         Raises grpc.RpcError where no answer comes.
         """
-        request = self._messages.PredictionsRequest(model_name=endpoint, input={"image": picture})
-        answer = self._service.Predictions(request, metadata=self._metadata, timeout=timeout)
+        answer = self.service.Predictions(self.request(endpoint, picture), metadata=self.metadata, timeout=timeout)
         return json.loads(answer.prediction)

@@ -16,10 +16,17 @@ from handlers.classifier import Classifier
 from handlers.decode import Picture, decode
 from handlers.engine import Engine, choose_engine
 from handlers.errors import RequestError
+from handlers.grpc_streams import end_streams
 from handlers.payload import Request, read_request
 from handlers.preprocessing import needed_side
 
 logger = logging.getLogger(__name__)
+
+
+def _as_text(answer: dict[str, Any]) -> str:
+    """Raises ValueError where a number is not finite, which JSON cannot say."""
+    # TorchServe would indent an object, which takes Python's slow encoder and a tenth more bytes.
+    return json.dumps(answer, separators=(",", ":"), allow_nan=False)
 
 
 class BatchHandler(ABC):
@@ -59,7 +66,7 @@ class BatchHandler(ABC):
 
     def handle(self, data: list[dict[str, Any]], context) -> list[str]:
         """Answers a batch: the text of one JSON object an item, in order, with status 400 on those at fault."""
-        answers: list[dict[str, Any] | None] = [None] * len(data)
+        answers: dict[int, str] = {}
         prepared = {}
         for index, fields in enumerate(data):
             try:
@@ -70,21 +77,23 @@ class BatchHandler(ABC):
         outputs = self.infer(list(prepared.values())) if prepared else []
         for (index, item), output in zip(prepared.items(), outputs, strict=True):
             try:
-                answers[index] = self.answer(item, output)
+                answers[index] = _as_text(self.answer(item, output))
             except Exception as error:
                 answers[index] = self._fault(index, error, context)
         for index in range(len(data)):
             context.set_response_content_type(index, "application/json")
-        # TorchServe would indent an object, which takes Python's slow encoder and a tenth more bytes.
-        return [json.dumps(answer, separators=(",", ":")) for answer in answers]
+        end_streams(context, len(data))
+        return [answers[index] for index in range(len(data))]
 
-    def _fault(self, index: int, error: Exception, context) -> dict[str, Any]:
+    def _fault(self, index: int, error: Exception, context) -> str:
         if isinstance(error, RequestError):
             context.set_response_status(400, "Bad Request", index)
-            return error.as_json()
+            return _as_text(error.as_json())
         logger.error("request %s failed", context.get_request_id(index), exc_info=error)
         context.set_response_status(500, "Internal Server Error", index)
-        return {"error": {"code": "internal", "message": "The server failed on this picture; its log says why."}}
+        return _as_text(
+            {"error": {"code": "internal", "message": "The server failed on this picture; its log says why."}}
+        )
 
     @abstractmethod
     def prepare(self, picture: Picture, request: Request) -> Any:

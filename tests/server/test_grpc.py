@@ -1,7 +1,14 @@
 """The same answers over gRPC."""
 
+import contextlib
+import itertools
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import grpc
 import pytest
+import requests
 
 from archive_scripts.build import ENDPOINTS
 from clients.grpc import GrpcClient
@@ -42,3 +49,62 @@ def test_large_pictures_pass(client, photo):
 def test_without_a_token(server, photo):
     with GrpcClient(server.addresses.grpc_inference, "wrong") as stranger, pytest.raises(grpc.RpcError):
         stranger.ask("authenticity", encoded(photo, "PNG"))
+
+
+def workers_of(server) -> set[tuple[str, int]]:
+    """The id and process of each ready worker, as TorchServe's management API describes them."""
+    described = [
+        requests.get(f"{server.addresses.management}/models/{endpoint}", headers=server.headers("management"), timeout=9)
+        for endpoint in ENDPOINTS
+    ]
+    workers = [worker for answer in described for worker in answer.json()[0]["workers"]]
+    return {(worker["id"], worker["pid"]) for worker in workers if worker["status"] == "READY"}
+
+
+@pytest.fixture
+def busy_neighbours(server, photo):
+    """REST requests to all endpoints while a test runs; none may fail."""
+    data, done, statuses = encoded(photo, "JPEG"), threading.Event(), []
+
+    def ask_all() -> None:
+        while not done.is_set():
+            for endpoint in ENDPOINTS:
+                statuses.append(ask(server.addresses.inference, endpoint, data, server.token("inference"))[0])
+
+    before = workers_of(server)
+    with ThreadPoolExecutor() as pool:
+        asking = pool.submit(ask_all)
+        yield
+        done.set()
+    asking.result()
+    assert len(statuses) >= len(ENDPOINTS) and set(statuses) == {200}
+    assert workers_of(server) == before
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_a_stream_is_one_answer(busy_neighbours, client, photo, endpoint):
+    for number in range(10):
+        request = client.request(endpoint, encoded(photo, "PNG") if number % 5 else b"hello")
+        (answer,) = client.service.StreamPredictions(request, metadata=client.metadata, timeout=30)
+        assert is_valid(json.loads(answer.prediction), endpoint if number % 5 else "error")
+
+
+@pytest.mark.parametrize("client_ends", [True, False])
+@pytest.mark.parametrize("version", ["", "0.3"])
+def test_streams_in_both_directions_are_not_answered(busy_neighbours, client, photo, version, client_ends):
+    """No worker is harmed, whether TorchServe has closed the stream by the time of the answer or the client goes."""
+    request = client.request("authenticity", encoded(photo, "PNG"))
+    request.model_version, request.sequence_id = version, "1"
+    for _ in range(10 if client_ends else 2):
+        gone = threading.Event()
+        sent = itertools.chain([request], [] if client_ends else iter(lambda: gone.wait(10), True))
+        with contextlib.suppress(grpc.RpcError):
+            assert list(client.service.StreamPredictions2(sent, metadata=client.metadata, timeout=2)) == []
+        gone.set()
+
+
+def test_clients_that_leave_harm_no_worker(busy_neighbours, client, photo):
+    request = client.request("authenticity", encoded(photo, "PNG"))
+    for timeout in (0.002, 0.005, 0.01, 0.015, 0.02) * 4:
+        with contextlib.suppress(grpc.RpcError):
+            client.service.Predictions(request, metadata=client.metadata, timeout=timeout)
