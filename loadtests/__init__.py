@@ -1,1 +1,1 @@
-"""Load tests: Locust's users and scenarios, and the command that runs and judges them. See docs/load.md."""
+"""Load tests: Locust's users, and scenarios with gates. See docs/load.md."""

@@ -1,79 +1,93 @@
 """What the server's processes hold in memory while they are loaded."""
 
+import contextlib
 import csv
+import math
+import statistics
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
-from server.instance import TorchServe
+from measuring.processes import family
 
-INTERVAL = 5  # seconds between two looks
+INTERVAL = 5  # seconds between two samples
+WARM_UP = 0.1  # of a run's samples, left out: caches fill and the heap takes its size
 _WORKER = "model_service_worker.py"  # Java's other children are programs that it asks for metrics
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One process at one moment. second: after the start; memory in bytes.
+class Sample(NamedTuple):
+    """One process at one moment. process: "java" or "worker".
 
-    own: what would be freed if the process ended (USS). Unlike RSS it leaves out libraries' pages, which several
-    processes share and which come and go with what else the machine does. proportional: with its share of those (PSS).
+    uss: bytes that would be freed if the process ended. Unlike RSS it leaves out pages of libraries, which several
+    processes share and which come and go with what else the machine does. rss, pss: beside it, in bytes.
     """
 
     second: float
-    process: str  # "java" or "worker"
+    process: str
     pid: int
-    resident: int
-    own: int
-    proportional: int
+    uss: int
+    rss: int = 0
+    pss: int = 0
 
 
-def _look(java: psutil.Process, second: float) -> Iterator[Sample]:
-    for process in _family(java):
-        try:
-            if process != java and not any(part.endswith(_WORKER) for part in process.cmdline()):
-                continue
-            memory = process.memory_full_info()
-        except psutil.NoSuchProcess:  # it ended since it was listed
-            continue
-        role = "java" if process == java else "worker"
-        yield Sample(round(second, 1), role, process.pid, memory.rss, memory.uss, memory.pss)
-
-
-def _family(java: psutil.Process) -> list[psutil.Process]:
-    try:
-        return [java, *java.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-@contextmanager
-def watched(server: TorchServe, path: Path) -> Iterator[list[Sample]]:
-    """Looks every INTERVAL seconds until the block ends; the list fills meanwhile, and so does the CSV at `path`."""
+@contextlib.contextmanager
+def sample_memory(java: psutil.Process, path: Path) -> Iterator[list[Sample]]:
+    """Sample Java and its workers every INTERVAL seconds until the block ends, into the list and the CSV at `path`."""
     samples: list[Sample] = []
     done = threading.Event()
-    java = server.process
     started = time.monotonic()
 
-    def keep_looking() -> None:
+    def keep_sampling() -> None:
         with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(Sample)])
-            writer.writeheader()
-            while not done.is_set() and java.is_running():
-                seen = list(_look(java, time.monotonic() - started))
-                samples.extend(seen)
-                writer.writerows(asdict(sample) for sample in seen)
-                file.flush()
+            writer = csv.writer(file)
+            writer.writerow(Sample._fields)
+            while not done.is_set():
+                taken = list(_take(java, round(time.monotonic() - started, 1)))
+                samples.extend(taken)
+                writer.writerows(taken)
                 done.wait(INTERVAL)
 
-    thread = threading.Thread(target=keep_looking)
+    thread = threading.Thread(target=keep_sampling)
     thread.start()
     try:
         yield samples
     finally:
         done.set()
         thread.join()
+
+
+def _take(java: psutil.Process, second: float) -> Iterator[Sample]:
+    try:
+        processes = family([java])
+    except psutil.NoSuchProcess:
+        return
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended since it was listed
+            if process == java or any(part.endswith(_WORKER) for part in process.cmdline()):
+                memory, role = process.memory_full_info(), "java" if process == java else "worker"
+                yield Sample(second, role, process.pid, memory.uss, memory.rss, memory.pss)
+
+
+def growth(samples: Iterable[Sample], process: str) -> tuple[float, float] | None:
+    """Return the USS of Java or all workers, as medians over the first tenth after the warm-up and the last tenth.
+
+    None: there are too few samples for tenths.
+    """
+    held: dict[float, int] = {}
+    for sample in samples:
+        if sample.process == process:
+            held[sample.second] = held.get(sample.second, 0) + sample.uss
+    totals = [held[second] for second in sorted(held)]
+    totals = totals[math.ceil(WARM_UP * len(totals)) :]
+    tenth = len(totals) // 10
+    return (statistics.median(totals[:tenth]), statistics.median(totals[-tenth:])) if tenth else None
+
+
+def ended_processes(samples: Sequence[Sample]) -> int:
+    """Return how many processes were there at one sample and not at the last."""
+    at_the_end = {sample.pid for sample in samples if sample.second == samples[-1].second}
+    return len({sample.pid for sample in samples} - at_the_end)

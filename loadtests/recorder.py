@@ -1,54 +1,73 @@
-"""Adds --request-log to Locust: a CSV of every request that this process sends. Importing it is enough."""
+"""A CSV of every request: Locust's own statistics round latencies and keep neither images nor times."""
 
 import csv
 import time
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from locust import events
-from locust.env import Environment
+from loadtests.mix import BROKEN
+from loadtests.responses import Rejected
 
-from loadtests.outcomes import REFUSED
-from loadtests.requests_sent import Request
-
-
-@events.init_command_line_parser.add_listener
-def add_option(parser) -> None:
-    parser.add_argument("--request-log", default="", metavar="CSV", include_in_web_ui=False,
-                        help="write down every request that this process sends")  # fmt: skip
+if TYPE_CHECKING:  # importing Locust patches the standard library, which those who read a recording do not want
+    from locust.env import Environment
 
 
-@events.init.add_listener
-def start_recording(environment: Environment, **_) -> None:
-    if environment.parsed_options.request_log:
-        _Recorder(Path(environment.parsed_options.request_log), environment)
+@dataclass(frozen=True)
+class Request:
+    """second: when it was sent, from the start of the load. image: its kind. An "expected_4xx" is a broken image's."""
+
+    second: float
+    transport: str
+    endpoint: str
+    image: str
+    milliseconds: float
+    outcome: Literal["served", "expected_4xx", "rejected", "failed"]
+    fault: str = ""
 
 
-class _Recorder:
-    def __init__(self, path: Path, environment: Environment) -> None:
-        self._file = path.open("w", newline="")
-        self._writer = csv.DictWriter(self._file, [field.name for field in fields(Request)])
-        self._writer.writeheader()
-        self._started = time.time()
-        environment.events.test_start.add_listener(self._note_start)
-        environment.events.request.add_listener(self._note)
-        environment.events.quitting.add_listener(lambda **_: self._file.close())
+def read_requests(path: Path) -> list[Request]:
+    """Read what `record_requests` wrote: the requests in the order in which they were answered."""
+    with path.open(newline="") as file:
+        return [
+            Request(**row | {"second": float(row["second"]), "milliseconds": float(row["milliseconds"])})
+            for row in csv.DictReader(file)
+        ]
 
-    def _note_start(self, **_) -> None:
-        self._started = time.time()
 
-    def _note(self, request_type, start_time, response_time, exception, context, **_) -> None:
+def record_requests(environment: "Environment", path: Path, delay: float) -> None:
+    """Write every request of this process of Locust to `path`.
+
+    delay: seconds from the start of the test to the start of the load.
+    """
+    file = path.open("w", newline="")
+    writer = csv.DictWriter(file, [field.name for field in fields(Request)])
+    writer.writeheader()
+    started = time.time()
+
+    def start(**_: Any) -> None:
+        nonlocal started
+        started = time.time() + delay
+
+    def record(
+        request_type: str, start_time: float, response_time: float, exception: Exception | None,
+        context: dict[str, str], **_: Any,
+    ) -> None:  # fmt: skip
         if exception:
-            outcome = "refused" if str(exception) == REFUSED else "failed"
+            outcome = "rejected" if isinstance(exception, Rejected) else "failed"
         else:
-            outcome = "declined" if context["kind"] == "broken" else "served"
+            outcome = "expected_4xx" if context["image"] == BROKEN else "served"
         request = Request(
-            second=round(start_time - self._started, 3),
+            second=round(start_time - started, 3),
             transport="gRPC" if request_type == "gRPC" else "REST",
             endpoint=context["endpoint"],
-            kind=context["kind"],
+            image=context["image"],
             milliseconds=round(response_time, 2),
             outcome=outcome,
             fault=str(exception or ""),
         )
-        self._writer.writerow(asdict(request))
+        writer.writerow(asdict(request))
+
+    environment.events.test_start.add_listener(start)
+    environment.events.request.add_listener(record)
+    environment.events.quitting.add_listener(lambda **_: file.close())

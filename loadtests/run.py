@@ -1,99 +1,213 @@
-"""Runs a scenario against a server of its own and judges it: `python -m loadtests.run steady|ramp|spike|soak|even`.
+"""Run a scenario against a server of its own and judge it: `python -m loadtests.run steady|ramp|spike|soak|constant`.
 
-Ends with status 1 where a gate is missed, 2 where the run could not be made. docs/load.md says what the gates mean.
+Exits with status 1 where a gate is missed, 2 where the run could not be made. docs/load.md says what the gates mean.
 """
 
 import argparse
 import os
-import signal
+import resource
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from loadtests import pictures, report
-from loadtests.capacity import measure
-from loadtests.conditions import machine, processor_time
-from loadtests.gates import Gate, judge
-from loadtests.headless import LocustError, run_locust
-from loadtests.memory import watched
-from loadtests.own_server import own_server
-from loadtests.requests_sent import read
-from loadtests.timetable import SCENARIOS
-from server.instance import ServerError
+import psutil
+
+from imagetrust.files import replace_json
+from loadtests import mix
+from loadtests.gates import TYPICAL_KIND, Gate, judge, latencies
+from loadtests.memory import sample_memory
+from loadtests.recorder import Request, read_requests
+from loadtests.scenarios import CONSTANT, SCENARIOS, Stages
+from measuring.conditions import machine
+from measuring.processes import exit_on_signals, processor_seconds
+from measuring.report import table
+from measuring.summary import percentile
+from server.instance import ServerError, TorchServe, free_addresses
 from server.settings import ROOT
 
+WARM_UP, COUNTED = 10, 30  # seconds of the measurement of the throughput: the first batches of each size are slow
+CLOSED_USERS = 24  # without a pause: enough to fill the workers' batches, too few to fill a queue of 100
+OPEN_USERS = 1000  # more than the server's queues hold, so that an arrival always finds a free one
+SLACK = 15  # seconds for Locust to start its users, on a busy machine
+PACKAGES = ("torchserve", "torch", "locust", "grpcio", "gevent")
+_VERDICTS = {True: "ok", False: "MISSED", None: "not judged"}
 
-def say(line: str) -> None:
-    print(line, flush=True)
+
+class LocustError(Exception):
+    """Locust failed, or what it measured cannot be used; the message says why."""
 
 
-def run(scenario: str, minutes: float, capacity: float | None, workers: list[str], out: Path) -> list[Gate]:
-    """Runs a scenario, writes its files into `out` and prints what came of it. Returns its gates.
+@contextmanager
+def own_server(logs: Path, workers: list[str]) -> Iterator[TorchServe]:
+    """Build the archives, start a server on free ports beside any that runs, and stop it when the block ends.
 
-    minutes: as SCENARIOS has them. capacity: requests a second, or None to measure it first. workers: "ENDPOINT=N".
+    logs: folder that gets the server's logs. workers: "ENDPOINT=N", as archive_scripts.build takes them.
+    Raises ServerError where the archives cannot be built or the server does not start.
+    """
+    # A short path in the system's folder: the workers' sockets lie in it, whose paths may have 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="load-") as folder:
+        store = Path(folder) / "model_store"
+        options = [part for worker in workers for part in ("--workers", worker)]
+        # In a process of its own, because it needs torch, which would stay in this one's memory.
+        command = [sys.executable, "-m", "archive_scripts.build", "--model-store", str(store), *options]
+        built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        if built.returncode:
+            raise ServerError(f"the archives cannot be built.\n{built.stdout}{built.stderr}")
+        server = TorchServe(Path(folder) / "server")
+        try:
+            server.start(changes={"model_store": str(store)} | free_addresses())
+            yield server
+        finally:
+            server.stop()
+            shutil.copytree(server.logs, logs, dirs_exist_ok=True)
+
+
+def run_locust(server: TorchServe, prefix: Path, users: int, seconds: float, arguments: list[str]) -> list[Request]:
+    """Send requests to a server; return them all, failed ones too.
+
+    prefix: of the files written: PREFIX.html, PREFIX_*.csv, PREFIX_requests.csv and PREFIX.log.
+    Raises LocustError where Locust did not do its work.
+    """
+    log, requests = Path(f"{prefix}.log"), Path(f"{prefix}_requests.csv")
+    command = [
+        sys.executable, "-m", "locust", "-f", str(ROOT / "loadtests" / "locustfile.py"), "--headless", "--only-summary",
+        "--host", server.addresses.inference, "--grpc-host", server.addresses.grpc_inference,
+        "--users", str(users), "--spawn-rate", str(users), "--run-time", f"{seconds:.0f}s", "--stop-timeout", "60",
+        "--exit-code-on-error", "0", "--html", f"{prefix}.html", "--csv", str(prefix), "--request-log", str(requests),
+        *arguments,
+    ]  # fmt: skip
+    environment = os.environ | {"IMAGETRUST_TOKEN": server.token("inference"), "PYTHONPATH": str(ROOT)}
+    with log.open("wb") as output:
+        done = subprocess.run(command, cwd=prefix.parent, env=environment, stdout=output, stderr=output)
+    if done.returncode:
+        raise LocustError(f"Locust ended with status {done.returncode}.\n{log.read_text(errors='replace')[-3000:]}")
+    return read_requests(requests)
+
+
+def measure_throughput(server: TorchServe, out: Path, mixed: list[str], warm_up: float, counted: float) -> float:
+    """Return the requests a second that a closed loop of CLOSED_USERS without a pause gets right answers to.
+
+    mixed: what is sent, as Locust's arguments. warm_up, counted: in seconds.
+    Raises LocustError where a request fails: shares of a throughput with failures mean nothing.
+    """
+    requests = run_locust(server, out / "throughput", CLOSED_USERS, warm_up + counted, ["--pause", "0", *mixed])
+    wrong = [request for request in requests if request.outcome in ("failed", "rejected")]
+    if wrong:
+        raise LocustError(f"{len(wrong)} requests failed while the throughput was measured: {wrong[0].fault}")
+    answered = [request.second + request.milliseconds / 1000 for request in requests]
+    return sum(warm_up <= second < warm_up + counted for second in answered) / counted
+
+
+def run(scenario: str, minutes: float, throughput: float | None, workers: list[str], out: Path) -> list[Gate]:
+    """Run a scenario, write its files into `out` and print its results. Return its gates.
+
+    throughput: requests a second at a load of 1, or None to measure it first. workers: "ENDPOINT=N".
     Raises ServerError or LocustError where the run cannot be made.
     """
-    planned = SCENARIOS[scenario]
-    stages = planned.stages(minutes)
+    stages = SCENARIOS[scenario][0](minutes)
+    mixed = ["--typical", "UploadFeed"] if scenario == CONSTANT else []
     out.mkdir(parents=True, exist_ok=True)
-    conditions = machine()
-    say("Making the pictures that are not there yet, and starting a server ...")
-    pictures.make_all()
+    conditions = machine(PACKAGES)
+    print("Making the images that are missing, and starting a server ...", flush=True)
+    mix.make_images()
     with own_server(out / "server_logs", workers) as server:
-        measured = capacity is None
-        if measured:
-            say("Measuring capacity ...")
-            capacity = measure(server, out, planned.unpaced)
-        seconds = sum(stage.seconds for stage in stages)
-        say(f"Capacity: {capacity:.1f} requests/s. Running {scenario} for {seconds:.0f} s ...")
-        prefix = out / scenario
-        with processor_time(server) as used, watched(server, out / "memory.csv") as memory:
-            run_locust(
-                planned.paced, server, prefix,
-                ["--scenario", scenario, "--capacity", str(capacity), "--minutes", str(minutes)],
-            )  # fmt: skip
-    requests = read(Path(f"{prefix}_requests.csv"))
-    gates = judge(scenario, stages, capacity, requests, memory)
-    latencies, by_stage = report.latencies(requests), report.by_stage(stages, capacity, requests)
-    summary = {
-        "scenario": scenario, "seconds": seconds, "capacity": capacity, "capacity_measured": measured,
-        "workers": workers, "conditions": conditions, "processor_seconds": asdict(used),
-        "stages": by_stage, "latencies_ms": latencies,
-    }  # fmt: skip
-    report.write_summary(out / "summary.json", summary, gates)
-    for rows in (by_stage, latencies):
-        say("\n" + report.table(rows))
-    say(f"\n{used}")
-    say("\n" + report.verdicts(gates))
+        if measured := throughput is None:
+            print("Measuring the throughput ...", flush=True)
+            throughput = measure_throughput(server, out, mixed, WARM_UP, COUNTED)
+        seconds = stages[-1].end
+        print(f"Throughput: {throughput:.1f} requests/s. Running {scenario} for {seconds:.0f} s ...", flush=True)
+        rates = ",".join(f"{stage.end - stage.start}:{stage.load * throughput}" for stage in stages)
+        arguments = ["--arrivals", "constant" if scenario == CONSTANT else "poisson", "--stages", rates, *mixed]
+        java = server.process
+        before = _processor_seconds(java)
+        with sample_memory(java, out / "memory.csv") as memory:
+            requests = run_locust(server, out / scenario, OPEN_USERS, seconds + SLACK, arguments)
+        spent = {who: round(after - before[who], 1) for who, after in _processor_seconds(java).items()}
+    gates = judge(scenario, stages, throughput, requests, memory)
+    tables = {"stages": stage_rows(stages, throughput, requests), "latencies": latency_rows(requests)}
+    replace_json(
+        out / "summary.json",
+        {"scenario": scenario, "seconds": seconds, "throughput": throughput, "throughput_measured": measured,
+         "workers": workers, "conditions": conditions, "processor_seconds": spent, **tables,
+         "gates": [asdict(gate) for gate in gates]},
+    )  # fmt: skip
+    tables["gates"] = [asdict(gate) | {"passed": _VERDICTS[gate.passed]} for gate in gates]
+    for rows in tables.values():
+        print("\n" + table(list(rows[0]) if rows else [], [list(row.values()) for row in rows]), flush=True)
+    print(f"\nProcessor seconds: {', '.join(f'{who} {value}' for who, value in spent.items())}", flush=True)
     return gates
 
 
+def _processor_seconds(java: psutil.Process) -> dict[str, float]:
+    """Return what the server, the load generator and the whole machine have used so far."""
+    children, times = resource.getrusage(resource.RUSAGE_CHILDREN), psutil.cpu_times()
+    return {
+        "server": processor_seconds([java]),
+        "load generator": children.ru_utime + children.ru_stime,
+        "machine": sum(times) - times.idle - times.iowait - times.guest - times.guest_nice,  # Linux counts guests twice
+    }
+
+
+def stage_rows(stages: Stages, throughput: float, requests: list[Request]) -> list[dict[str, object]]:
+    """Return, by stage, what was planned, sent and answered a second, and the share of the sent that was rejected."""
+    rows: list[dict[str, object]] = []
+    for stage in stages:
+        seconds = stage.end - stage.start
+        sent = [one for one in requests if stage.start <= one.second < stage.end]
+        answered = [one for one in requests if stage.start <= one.second + one.milliseconds / 1000 < stage.end]
+        right = sum(one.outcome in ("served", "expected_4xx") for one in answered)
+        rejected = sum(one.outcome == "rejected" for one in sent)
+        rows.append({
+            "second": round(stage.start), "load": f"{stage.load:.0%}",
+            "planned/s": round(stage.load * throughput, 1), "sent/s": round(len(sent) / seconds, 1),
+            "answered/s": round(right / seconds, 1), "rejected": f"{rejected / max(1, len(sent)):.0%}",
+        })  # fmt: skip
+    return rows
+
+
+def latency_rows(requests: list[Request]) -> list[dict[str, object]]:
+    """Return, by endpoint, how many were served, p50 and p99 in ms, and their ratio: of all images and one kind."""
+    rows: list[dict[str, object]] = []
+    for endpoint in mix.ENDPOINTS:
+        for image in (None, TYPICAL_KIND):
+            if served := latencies(requests, endpoint, image):
+                p50, p99 = percentile(served, 0.5), percentile(served, 0.99)
+                rows.append({"endpoint": endpoint, "images": image or "all", "served": len(served),
+                             "p50": p50, "p99": p99, "p99 / p50": round(p99 / p50, 2)})  # fmt: skip
+    return rows
+
+
 def main() -> None:
+    """Read the command line and run."""
     parser = argparse.ArgumentParser(prog="python -m loadtests.run", description="Runs a load scenario and judges it.")
     parser.add_argument("scenario", choices=list(SCENARIOS))
-    parser.add_argument("--minutes", type=float, help="how long, without a ramp's or spike's recovery; by default "
-                        + ", ".join(f"{name} {scenario.minutes}" for name, scenario in SCENARIOS.items()))  # fmt: skip
-    parser.add_argument("--capacity", type=float, metavar="R",
-                        help="requests a second to take as the server's capacity, instead of measuring it")  # fmt: skip
+    parser.add_argument("--minutes", type=float, help="length, without a ramp's or a spike's recovery; by default "
+                        + ", ".join(f"{name} {minutes}" for name, (_, minutes) in SCENARIOS.items()))  # fmt: skip
+    parser.add_argument("--throughput", type=float, metavar="R",
+                        help="requests a second of the server, instead of measuring them")  # fmt: skip
     parser.add_argument("--workers", action="append", default=[], metavar="ENDPOINT=N", help="workers of an endpoint")
-    parser.add_argument("--out", type=Path, help="folder for what is written; by default one under runs/load")
+    parser.add_argument("--out", type=Path, help="folder of the results; by default one under runs/load")
     arguments = parser.parse_args()
-    for name in ("minutes", "capacity"):
+    for name in ("minutes", "throughput"):
         if getattr(arguments, name) is not None and getattr(arguments, name) <= 0:
             parser.error(f"--{name} must be above 0")
-    minutes = arguments.minutes or SCENARIOS[arguments.scenario].minutes
+    minutes = arguments.minutes or SCENARIOS[arguments.scenario][1]
     out = arguments.out or ROOT / "runs" / "load" / f"{arguments.scenario}-{time.strftime('%Y%m%d-%H%M%S')}"
     os.environ["NO_PROXY"] = "127.0.0.1"  # the server is on this machine
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))  # so that the server is stopped then too
+    exit_on_signals(status=2)
     try:
-        gates = run(arguments.scenario, minutes, arguments.capacity, arguments.workers, out.resolve())
+        gates = run(arguments.scenario, minutes, arguments.throughput, arguments.workers, out.resolve())
     except (ServerError, LocustError) as error:
-        say(f"error: {error}")
+        print(f"error: {error}")
         sys.exit(2)
-    say(f"\nWritten to {out}")
-    missed = [gate.name for gate in gates if gate.passed is False]
-    if missed:
+    print(f"\nWritten to {out}")
+    if missed := [gate.name for gate in gates if gate.passed is False]:
         sys.exit(f"Missed: {'; '.join(missed)}")
 
 

@@ -1,10 +1,10 @@
-"""Right answers, refusals and failures are told apart."""
+"""Right responses, rejections and failures are told apart."""
 
 import json
 
 import pytest
 
-from loadtests.outcomes import REFUSED, grpc_failure, grpc_fault, rest_fault
+from loadtests.responses import Failed, Rejected, grpc_failure, grpc_fault, rest_fault
 
 BROKEN = json.dumps({"error": {"code": "broken_picture", "message": "..."}}, separators=(",", ":")).encode()
 # As TorchServe 0.12 words them.
@@ -15,21 +15,21 @@ FAILED_BATCH = b'{\n  "code": 503,\n  "type": "InternalServerException",\n  "mes
 
 
 @pytest.mark.parametrize(("status", "body", "broken"), [(200, b"{}", False), (400, BROKEN, True)])
-def test_right_answers(status, body, broken):
+def test_right_responses(status, body, broken):
     assert rest_fault(status, body, broken) is None
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_a_full_queue_is_a_refusal(broken):
-    assert rest_fault(503, FULL_REST, broken) == REFUSED
-    assert grpc_failure("INTERNAL", f"{FULL}\nInternalServerException.()") == REFUSED
+def test_a_full_queue_is_a_rejection(broken):
+    assert isinstance(rest_fault(503, FULL_REST, broken), Rejected)
+    assert isinstance(grpc_failure("INTERNAL", f"{FULL}\nInternalServerException.()"), Rejected)
 
 
 @pytest.mark.parametrize(
     ("status", "body", "broken"),
     [
-        (200, b"{}", True),  # a broken picture that was believed
-        (400, BROKEN, False),  # a sound one that was not
+        (200, b"{}", True),  # a broken image that was believed
+        (400, BROKEN, False),  # a whole one that was not
         (400, NO_TOKEN, True),  # the right status for the wrong reason
         (400, NO_TOKEN, False),
         (503, FAILED_BATCH, False),  # not a full queue
@@ -39,16 +39,20 @@ def test_a_full_queue_is_a_refusal(broken):
 )
 def test_failures(status, body, broken):
     fault = rest_fault(status, body, broken)
-    assert fault and fault != REFUSED and str(status) in fault
+    assert isinstance(fault, Failed) and str(status) in str(fault)
 
 
 def test_answers_over_grpc():
     broken = json.loads(BROKEN)
     assert grpc_fault({"verdict": "real"}, broken=False) is None and grpc_fault(broken, broken=True) is None
-    assert grpc_fault({"verdict": "real"}, broken=True) and grpc_fault(broken, broken=False)
-    assert grpc_fault({"error": {"code": "internal"}}, broken=True)
+    assert isinstance(grpc_fault({"verdict": "real"}, broken=True), Failed)
+    assert isinstance(grpc_fault(broken, broken=False), Failed)
+    assert isinstance(grpc_fault({"error": {"code": "internal"}}, broken=True), Failed)
 
 
-def test_failures_over_grpc():
-    for status, details in (("PERMISSION_DENIED", "Token Authorization failed."), ("INTERNAL", "Prediction failed")):
-        assert status in grpc_failure(status, details) != REFUSED
+@pytest.mark.parametrize(
+    ("status", "details"), [("PERMISSION_DENIED", "Token Authorization failed."), ("INTERNAL", "Prediction failed")]
+)
+def test_failures_over_grpc(status, details):
+    fault = grpc_failure(status, details)
+    assert isinstance(fault, Failed) and status in str(fault)
