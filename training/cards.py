@@ -6,7 +6,6 @@ Follows Mitchell et al. 2019, "Model Cards for Model Reporting" (arXiv 1810.0399
 import json
 from pathlib import Path
 
-from training.comparison import table as comparison_table
 from training.data import CLASSES
 from training.files import replace_bytes
 from training.folds import FOLDS
@@ -176,41 +175,6 @@ def _failures_section(figures: dict) -> list[str]:
     return lines
 
 
-def _comparison_section(figures: dict) -> list[str]:
-    said = figures["conditions"]
-    return [
-        f"Every recipe on the same pictures ({said['epochs']} epoch, without {said['left out']}), balanced accuracy on "
-        f"validation pictures ({_conditions(figures)}):",
-        "",
-        comparison_table(figures["recipes"]),
-    ]
-
-
-def _views_section(figures: dict) -> list[str]:
-    said = figures["conditions"]
-    return [
-        f"The recipe `{said['run']}`, its logits averaged over the views of a picture, balanced accuracy on validation "
-        f"pictures (without {said['left out']}; {_conditions(figures)}):",
-        "",
-        "| view | unseen generators | seen |",
-        "|---|---|---|",
-        *(f"| {name} | {row['unseen']:.1%} | {row['seen']:.1%} |" for name, row in figures["ways"].items()),
-    ]
-
-
-def _learning_curve_section(figures: dict) -> list[str]:
-    lines = [
-        f"Heads fitted to ImageNet's features of parts of the training data, the mean of {figures['draws']} draws of "
-        f"each part ({_conditions(figures)}), balanced accuracy:",
-        "",
-        "| what is had of | share | unseen generators | seen |",
-        "|---|---|---|---|",
-    ]
-    for way, points in figures["ways"].items():
-        lines += [f"| {way} | {share} | {row['unseen']:.1%} | {row['seen']:.1%} |" for share, row in points.items()]
-    return lines
-
-
 def _sections(reports: Path, tasks: tuple[str, ...]) -> list[tuple[str, list[str]]]:
     """(title, lines) of every protocol that has figures; those of authenticity alone only where it is asked for."""
     makers = [("seen", "Seen: known sources", lambda figures: _seen_section(figures, tasks))]
@@ -234,7 +198,6 @@ _PLOTS = {
     ),
     "Degraded pictures, and copies": ("degraded",),
     "Under attack": ("gradient",),
-    "What more data is worth": ("learning_curve",),
     **{f"Where {task} fails": (f"{task}_sources", f"{task}_categories") for task in CLASSES},
 }  # fmt: skip
 
@@ -242,16 +205,7 @@ _PLOTS = {
 def write_report(reports: Path) -> None:
     """REPORT.md: every protocol's figures with their conditions, and the plots."""
     lines = ["# What the released models can and cannot do", "", "Written by `python -m training.report`.", ""]
-    sections = _sections(reports, tuple(CLASSES))
-    for name, title, maker in (
-        ("comparison", "Recipes compared", _comparison_section),
-        ("views", "One view or several", _views_section),
-        ("learning_curve", "What more data is worth", _learning_curve_section),
-    ):
-        figures = _figures(reports, name)
-        if figures:
-            sections.append((title, maker(figures)))
-    for title, section in sections:
+    for title, section in _sections(reports, tuple(CLASSES)):
         lines += [f"## {title}", "", *section, ""]
         shown = [name for name in _PLOTS.get(title, ()) if (reports / f"{name}.svg").exists()]
         if shown:

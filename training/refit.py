@@ -34,7 +34,6 @@ from training.folds import FOLDS
 from training.heads import fit_head
 from training.precision import autocast, bf16_is_fast
 from training.recipe import read_settings
-from training.sources import UNDISCLOSED
 from training.transforms import EvaluationTransform
 
 
@@ -80,8 +79,6 @@ def main() -> None:
     left_out = [FOLDS[name] for name in ast.literal_eval(settings["leave_out"])]
     records = read_artifact(arguments.data)
     records = [record for record in records if not any(fold.is_left_out(record) for fold in left_out)]
-    if settings["disclosed_only"] == "True":
-        records = [record for record in records if record.family != UNDISCLOSED]
     training = split(records, int(settings["seed"]))["train"]
 
     temporary = out.with_name(".refitted.partial")

@@ -1,7 +1,7 @@
 """Everything a sceptic would ask of the released models, in one command: `python -m training.report --data ROOT`.
 
 Scores the released weights by every protocol that needs no training, writes the figures and plots into
-training/reports/, and from all figures there the report and the model cards. Protocols that train (unseen, comparison)
+training/reports/, and from all figures there the report and the model cards. Protocols that train (unseen)
 are commands of their own; their figures are taken from training/reports/ as they are. `--only` repeats some steps.
 """
 

@@ -19,14 +19,13 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
-from torch.nn.functional import cross_entropy, kl_div
+from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from handlers.card import Preprocessing
-from handlers.classifier import Classifier
 from handlers.network import ARCHITECTURES, file_sha256
 from handlers.preprocessing import needed_side
 from training.cutmix import paste_pieces
@@ -48,7 +47,6 @@ from training.memory import keep_freed_memory
 from training.metrics import balanced_accuracy, gather_logits
 from training.precision import autocast, bf16_is_fast
 from training.recipe import read_settings, recipe_changes
-from training.sources import UNDISCLOSED
 from training.transforms import EvaluationTransform, TrainingTransform
 
 # ---------------------------------------------------------------------------------------------- arguments
@@ -57,14 +55,12 @@ parser.add_argument("--data", type=Path, required=True, help="an ArtiFact root: 
 parser.add_argument("--task", choices=(*CLASSES, "both"), required=True, help="both: two heads on one trunk")
 parser.add_argument("--architecture", choices=ARCHITECTURES, default="efficientnet_lite0")
 parser.add_argument("--init", default="imagenet", help="imagenet, none, or a safetensors file")
-parser.add_argument("--teacher", type=Path, help="a finished run of the same tasks whose answers the loss follows too")
 parser.add_argument("--out", type=Path, required=True, help="folder of this run")
 parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
 parser.add_argument("--seed", type=int, default=0, help="of the split, the draw and the augmentation")
 parser.add_argument(
     "--leave-out", choices=FOLDS, nargs="+", default=(), help="folds of training/folds.py that it shall never see"
 )
-parser.add_argument("--disclosed-only", action="store_true", help="without pictures whose family nobody tells")
 parser.add_argument("--epochs", type=int, default=9, help="one epoch draws as many pictures as the split has")
 parser.add_argument("--batch", type=int, default=64, help="pictures a step and process")
 parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate of AdamW, for a batch of 64")
@@ -113,8 +109,6 @@ preprocessing = Preprocessing(
 )
 records = read_artifact(args.data)
 records = [record for record in records if not any(FOLDS[name].is_left_out(record) for name in args.leave_out)]
-if args.disclosed_only:
-    records = [record for record in records if record.family != UNDISCLOSED]
 parts = split(records, args.seed)
 tasks = tuple(CLASSES) if args.task == "both" else (args.task,)
 weights = balanced_weights(labelled(parts["train"], tasks[0]))
@@ -166,7 +160,6 @@ def moving_average(average: torch.Tensor, weight: torch.Tensor, steps: torch.Ten
 
 network = build_network(args.architecture, args.init, outputs).to(device, memory_format=torch.channels_last)
 averaged = AveragedModel(network, avg_fn=moving_average, use_buffers=True)
-teachers = [Classifier(args.teacher, task, device) for task in tasks] if args.teacher else []
 model = DistributedDataParallel(network) if distributed else network
 # Norms and biases, of one dimension, are not decayed: that would only shrink what the next layer sees.
 decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
@@ -181,11 +174,9 @@ schedule = torch.optim.lr_scheduler.OneCycleLR(
 
 
 def commands_so_far() -> list[str]:
-    """This run's command, after those of the runs whose weights it starts from or whose answers it follows."""
-    earlier: list[str] = []
-    for folder in (args.teacher, Path(args.init).parent):
-        if folder and (folder / "settings.json").exists():
-            earlier += read_settings(folder)["commands"]
+    """This run's command, after those of the run whose weights it starts from."""
+    folder = Path(args.init).parent
+    earlier = read_settings(folder)["commands"] if (folder / "settings.json").exists() else []
     launcher = f"torchrun --nproc-per-node {world}" if distributed else "python"
     return [*dict.fromkeys(earlier), f"{launcher} -m training.train {shlex.join(sys.argv[1:])}"]
 
@@ -259,24 +250,6 @@ def loss_of(
     return torch.stack(losses).mean()
 
 
-def distance_to_teachers(logits: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
-    """The mean over the tasks of the divergence from the teacher's answers on the very same crops: only then are
-    they worth following (Beyer et al. 2022, arXiv 2106.05237).
-    """
-    own, theirs = (preprocessing, teachers[0].card.preprocessing)
-    own_mean, own_std = (torch.tensor(x, device=device).view(3, 1, 1) for x in (own.mean, own.std))
-    mean, std = (torch.tensor(x, device=device).view(3, 1, 1) for x in (theirs.mean, theirs.std))
-    with autocast(device, use_bf16):
-        features = teachers[0].features(((pictures * own_std + own_mean) - mean) / std)
-    distances = [
-        kl_div(
-            logits[:, stretch].log_softmax(1), teacher.logits(features.float()).softmax(1), reduction="batchmean"
-        )
-        for teacher, stretch in zip(teachers, stretches.values(), strict=True)
-    ]  # fmt: skip
-    return torch.stack(distances).mean()
-
-
 def append_curve(row: dict) -> None:
     path = args.out / "curves.csv"
     lines = path.read_text() if path.exists() else ",".join(row) + "\n"
@@ -310,8 +283,6 @@ while progress["epoch"] < args.epochs and not progress["stopped"]:
         loss = loss_of(logits.float(), labels, args.label_smoothing, own_shares)
         if partners is not None:
             loss = loss + loss_of(logits.float(), labels[partners], args.label_smoothing, 1 - own_shares)
-        if teachers:
-            loss = 0.5 * loss + 0.5 * distance_to_teachers(logits.float(), pictures)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

@@ -12,7 +12,6 @@ from handlers.network import ARCHITECTURES
 from handlers.preprocessing import picture_to_tensor
 from server.samples import photograph
 from training.initial_weights import NORMALISATION, build_network
-from training.variants import MedianResidual, NearestResidual, Seeing, Spectrum
 
 
 def in_the_packages_names(network: EfficientNetLite0) -> dict[str, torch.Tensor]:
@@ -79,25 +78,3 @@ def test_weights_of_another_network_are_refused(tmp_path):
     save_file({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "part.safetensors")
     with pytest.raises(ValueError, match="lacks"):
         build_network("resnet18", str(tmp_path / "part.safetensors"), 2)
-
-
-def test_beside_the_pixels_a_network_begins_as_it_was(tmp_path):
-    torch.manual_seed(0)
-    plain = nn.Conv2d(3, 4, 3, bias=False)
-    seeing = Seeing(plain, NearestResidual(), beside_pixels=True)
-    seeing.load_state_dict(plain.state_dict())
-    pixels = torch.randn(1, 3, 8, 8)
-    torch.testing.assert_close(seeing(pixels), plain(pixels))
-
-
-def test_residuals_of_a_flat_picture_are_nothing():
-    flat = torch.full((1, 3, 9, 8), 0.4)
-    for made in (NearestResidual(), MedianResidual()):
-        torch.testing.assert_close(made(flat), torch.zeros_like(flat))
-
-
-def test_the_spectrum_shows_a_period():
-    """Stripes two pixels wide have all their power at a quarter of the sampling rate beside the mean."""
-    stripes = torch.tensor([1.0, 1.0, -1.0, -1.0]).repeat(4).expand(1, 3, 16, 16)
-    strongest = Spectrum()(stripes)[0, 0].flatten().topk(2).indices.tolist()
-    assert sorted(divmod(index, 16) for index in strongest) == [(8, 4), (8, 12)]

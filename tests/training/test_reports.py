@@ -8,10 +8,8 @@ from PIL import Image
 from archive_scripts.build import RELEASED
 from handlers.classifier import Classifier
 from training import adversarial, plots
-from training.comparison import RECIPES, TEACHER, cost, reported, table
 from training.data import Record, labelled, read_artifact
 from training.failures import contact_sheet, failure_figures, surest_errors
-from training.files import replace_json
 from training.pairs import pair_figures
 from training.wear import HIDING
 
@@ -81,31 +79,6 @@ def test_hiding_keeps_a_picture_of_some_size(photo, name):
     worn = HIDING[name](photo)
     assert worn.mode == "RGB" and min(worn.size) >= min(photo.size) // 2
     assert worn.tobytes() == HIDING[name](photo).tobytes()
-
-
-def test_costs_are_those_of_the_networks():
-    """ResNet18 at 224 pixels is known to take 1.81 GMAC, EfficientNet-Lite0 0.39."""
-    assert cost("resnet18", 224)["gflop"] == pytest.approx(2 * 1.81, rel=0.02)
-    assert cost("efficientnet_lite0", 224)["gflop"] == pytest.approx(2 * 0.39, rel=0.03)
-
-
-def test_the_table_has_the_best_first():
-    row = {"seen": 0.8, "seen_generator_type": None, "gflop": 1.0, "milliseconds": 10.0}
-    lines = table({"a": row | {"unseen": 0.6}, "b": row | {"unseen": 0.7}}).splitlines()
-    assert lines[2].startswith("| b | 70.0% | 80.0% | – |") and lines[3].startswith("| a |")
-
-
-def test_the_teacher_is_a_recipe_that_comes_first():
-    taught = [index for index, recipe in enumerate(RECIPES.values()) if recipe.get("teacher")]
-    assert TEACHER in RECIPES and taught
-
-
-def test_earlier_rows_stay_under_the_same_conditions_alone(tmp_path):
-    report, conditions = tmp_path / "comparison.json", {"seed": "0", "epochs": "1"}
-    assert reported(report, conditions) == {}
-    replace_json(report, {"conditions": conditions, "recipes": {"Lite0": {"unseen": 0.5}}})
-    assert reported(report, dict(conditions)) == {"Lite0": {"unseen": 0.5}}
-    assert reported(report, conditions | {"epochs": "2"}) == {}
 
 
 def test_plots_are_the_same_for_the_same_numbers(tmp_path):
