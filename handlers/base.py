@@ -6,6 +6,7 @@ of a batch is kept apart: what goes wrong with one becomes the answer to that on
 
 import json
 import logging
+import os
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class BatchHandler(ABC):
         if gpu is not None and device.type == "cpu":
             logger.warning("TorchServe assigned GPU %s, but torch can use none: serving on the processor", gpu)
         settings = (context.model_yaml_config or {}).get("handler", {})
-        threads = int(settings.get("threads", 1))
+        threads = int(settings.get("threads", os.environ.get("OMP_NUM_THREADS", 1)))
         torch.set_num_threads(threads)
         folder = Path(properties["model_dir"])
         self.classifiers = {name: Classifier(folder, name, device) for name in self.model_names}

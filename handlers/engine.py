@@ -62,7 +62,9 @@ class Engine:
         logits = {one.card.name: one.logits(features) for one in classifiers}
         if self.exact:
             is_close = [
-                one.distance_to_change(logits[one.card.name]) < self.bands[one.card.name] for one in classifiers
+                # Negated, so that a distance that is not a number counts as close.
+                ~(one.distance_to_change(logits[one.card.name]) >= self.bands[one.card.name])
+                for one in classifiers
             ]
             close = torch.stack(is_close).any(0).nonzero().flatten()
             if len(close):

@@ -114,6 +114,26 @@ def test_a_fault_of_ours_is_that_items_500(endpoint, photo, monkeypatch):
     validate(answers[2], name)
 
 
+def test_logits_that_are_not_finite_are_that_items_500(endpoint, photo, monkeypatch):
+    name, handler = endpoint
+    inherited = handler.infer
+
+    @torch.inference_mode()
+    def spoil_second(prepared):
+        outputs = inherited(prepared)
+        for logits in [outputs[1][0]] if isinstance(outputs[1], tuple) else outputs[1].logits.values():
+            logits.fill_(float("nan"))
+        return outputs
+
+    monkeypatch.setattr(handler, "infer", spoil_second)
+    batch = context(3)
+    data = [{"body": encoded(photo.rotate(angle), "PNG")} for angle in (0, 90, 180)]
+    answers = handled(handler, data, batch)
+    assert [status(batch, index) for index in range(3)] == [200, 500, 200]
+    assert answers[1]["error"]["code"] == "internal"
+    validate(answers[2], name)
+
+
 @pytest.mark.parametrize(
     ("gpu_id", "gpus", "expected"),
     [(None, 0, "cpu"), (None, 2, "cpu"), (0, 2, "cuda:0"), (1, 2, "cuda:1"), (0, 0, "cpu")],

@@ -125,6 +125,22 @@ def test_what_is_close_to_changing_is_computed_again(classifiers, pixels, refere
         assert same == bool(expected)
 
 
+def test_what_a_fast_precision_cannot_hold_is_computed_again(classifiers, pixels, reference):
+    """fp16 overflows to infinity, and what follows is not a number."""
+    first = classifiers[0]
+    exact = TorchTrunk(PixelTrunk(first.trunk, first.card.preprocessing), CPU)
+
+    def overflowing(batch: np.ndarray) -> torch.Tensor:
+        features = exact(batch)
+        features[1] = float("nan")
+        return features
+
+    bands = {one.card.name: 0.0 for one in classifiers}
+    _, logits = Engine("test", overflowing, exact, bands).score(pixels[:3], classifiers)
+    for name, expected in reference.items():
+        assert torch.allclose(logits[name], expected[:3], atol=1e-4)
+
+
 def test_distance_to_change(classifiers):
     """In calibrated logits: to the label's change, and for authenticity to the thresholds of the verdict."""
     authenticity, generator_type = classifiers
