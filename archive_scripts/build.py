@@ -1,7 +1,8 @@
 """Builds the archives: `python -m archive_scripts.build`.
 
-Each .mar holds an endpoint's handler, the package `handlers`, the weights and cards it needs, and its TorchServe
-settings: it runs on a bare TorchServe with the packages of requirements/serving.txt and no checkout of this project.
+Each .mar holds an endpoint's handler, the packages `handlers` and `imagetrust`, the weights and cards it needs, and its
+TorchServe settings: it runs on a bare TorchServe with the packages of requirements/serving.txt and no checkout of this
+project.
 The same input gives the same bytes, on any machine and at any time.
 """
 
@@ -10,7 +11,6 @@ import importlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -19,8 +19,6 @@ from pathlib import Path
 import torch
 import yaml
 
-from archive_scripts import capacity
-from archive_scripts.capacity import Machine, this_machine
 from archive_scripts.networks import write_exact_network
 from handlers.card import read_card
 from handlers.classifier import Classifier
@@ -34,9 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENDPOINTS = ("authenticity", "generator_type", "explanation")
 MODEL_STORE = ROOT / "model_store"
 RELEASED = MODEL_STORE / "released"
-
-_MANIFEST = "MAR-INF/MANIFEST.json"
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
+PACKAGES = ("handlers", "imagetrust")  # that an archive carries
 
 
 class BuildError(Exception):
@@ -44,7 +40,7 @@ class BuildError(Exception):
 
 
 def model_names(endpoint: str) -> tuple[str, ...]:
-    """The released models that an endpoint's handler declares."""
+    """Return the released models that an endpoint's handler declares."""
     module = importlib.import_module(f"handlers.{endpoint}")
     (handler,) = (value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__)
     return handler.model_names
@@ -56,13 +52,11 @@ def build(
     model_store: Path,
     settings: dict[str, object] | None = None,
     trust_anchors: Path | None = None,
-    machine: Machine | None = None,
 ) -> Path:
-    """Builds `<model_store>/<endpoint>.mar` from the released weights and returns its path.
+    """Build `<model_store>/<endpoint>.mar` from the released weights and return its path.
 
     settings: TorchServe settings that replace those of archive_scripts/endpoints.yaml, such as deviceIds;
         those of "handler" one by one.
-    machine: what `auto` is made of there; this one where not given.
     trust_anchors: certificates, PEM, of the authorities whose signers of Content Credentials count as trusted.
     Raises BuildError where weights, card or a setting is missing or they do not belong together, and where a fast
     network that is released beside them changes more than handlers/gate.py allows.
@@ -79,31 +73,35 @@ def build(
     version = cards.get(endpoint, next(iter(cards.values()))).version
 
     model_store.mkdir(parents=True, exist_ok=True)
+    target, temporary = model_store / f"{endpoint}.mar", model_store / f".{endpoint}.mar.{os.getpid()}"
     with tempfile.TemporaryDirectory(prefix="imagetrust-build-") as folder:
-        staging = Path(folder)
-        content = staging / "content"
-        for package in ("handlers", "imagetrust"):
-            shutil.copytree(ROOT / package, content / package, ignore=shutil.ignore_patterns("__pycache__"))
+        content = Path(folder)
         for name in cards:
             shutil.copy(released / f"{name}.safetensors", content)
             shutil.copy(released / f"{name}.json", content)
         _add_networks([Classifier(released, name, torch.device("cpu")) for name in cards], released, content)
         if trust_anchors:
             shutil.copy(trust_anchors, content / TRUST_ANCHORS)
-        config = staging / "model-config.yaml"
-        config.write_text(
-            yaml.safe_dump(_settings(endpoint, settings or {}, machine or this_machine()), sort_keys=True)
-        )
-        _run_archiver(endpoint, version, content, config, staging)
-        made = staging / f"{endpoint}.mar"
-        target = model_store / f"{endpoint}.mar"
-        temporary = model_store / f".{endpoint}.mar.{os.getpid()}"
+        files = {path.name: path for path in content.iterdir()} | packed_code(endpoint)
         try:
-            _rewrite_reproducibly(made, temporary)
+            write_archive(temporary, endpoint, version, _settings(endpoint, settings or {}), files)
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
     return target
+
+
+def packed_code(endpoint: str) -> dict[str, Path]:
+    """Return the files of the packages that an archive carries, and its handler, by their path in the archive."""
+    found = {
+        path.relative_to(ROOT): path
+        for package in PACKAGES
+        for kind in ("*.py", "*.json")
+        for path in (ROOT / package).rglob(kind)
+    }
+    # Editors leave hidden copies.
+    shown = {name.as_posix(): path for name, path in found.items() if not any(part[0] == "." for part in name.parts)}
+    return shown | {f"{endpoint}.py": ROOT / "handlers" / f"{endpoint}.py"}
 
 
 def _add_networks(classifiers: list[Classifier], released: Path, content: Path) -> None:
@@ -139,51 +137,45 @@ def _faults(gate: dict, released: Path, trunk_id: str) -> list[str]:
     return lines
 
 
-def _settings(endpoint: str, replaced: dict[str, object], machine: Machine) -> dict[str, object]:
+def _settings(endpoint: str, replaced: dict[str, object]) -> dict[str, object]:
     described = yaml.safe_load((ROOT / "archive_scripts" / "endpoints.yaml").read_text())
     every, own = described["every"], described[endpoint]
     handler = every["handler"] | own.get("handler", {}) | replaced.get("handler", {})
-    automatic = capacity.settings(endpoint, machine)
-    return _without_auto(every | own | replaced, automatic) | {"handler": _without_auto(handler, automatic)}
+    return every | own | replaced | {"handler": handler}
 
 
-def _without_auto(settings: dict[str, object], automatic: dict[str, int]) -> dict[str, object]:
-    # What the rule does not know keeps the word, for the handler to understand.
-    return {name: automatic.get(name, value) if value == "auto" else value for name, value in settings.items()}
+def write_archive(
+    target: Path, endpoint: str, version: str, settings: dict[str, object], files: dict[str, Path]
+) -> None:
+    """Write the .mar of an endpoint: a zip of its files, settings and manifest, in a fixed order and without times.
 
-
-def _run_archiver(endpoint: str, version: str, content: Path, config: Path, staging: Path) -> None:
-    # The archiver stages under the temporary folder by the model's name: a folder of our own keeps builds apart.
-    scratch = staging / "archiver"
-    scratch.mkdir()
-    command = [
-        sys.executable, "-m", "model_archiver.model_packaging",
-        "--model-name", endpoint, "--version", version,
-        "--handler", str(ROOT / "handlers" / f"{endpoint}.py"),
-        "--extra-files", str(content), "--config-file", str(config),
-        "--export-path", str(staging), "--archive-format", "zip-store",
-    ]  # fmt: skip
-    done = subprocess.run(command, env=os.environ | {"TMPDIR": str(scratch)}, capture_output=True, text=True)
-    if done.returncode or not (staging / f"{endpoint}.mar").exists():
-        raise BuildError(f"torch-model-archiver failed on {endpoint}:\n{done.stdout}{done.stderr}")
-
-
-def _rewrite_reproducibly(made: Path, target: Path) -> None:
-    """Sorts the entries and fixes their times: the archiver writes the hour of the build into both."""
-    with zipfile.ZipFile(made) as source, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(source.namelist()):
-            content = source.read(name)
-            if name == _MANIFEST:
-                manifest = json.loads(content)
-                manifest["createdOn"] = "01/01/1980 00:00:00"
-                content = json.dumps(manifest, indent=2, sort_keys=True).encode()
-            entry = zipfile.ZipInfo(name, _EPOCH)
+    files: by their path in the archive; among them the handler, `<endpoint>.py`.
+    """
+    manifest = {
+        "createdOn": "01/01/1980 00:00:00",
+        "runtime": "python",
+        "model": {
+            "modelName": endpoint,
+            "modelVersion": version,
+            "handler": f"{endpoint}.py",
+            "configFile": "model-config.yaml",
+        },
+    }
+    contents: dict[str, bytes | Path] = files | {
+        "MAR-INF/MANIFEST.json": json.dumps(manifest, indent=2, sort_keys=True).encode(),
+        "model-config.yaml": yaml.safe_dump(settings, sort_keys=True).encode(),
+    }
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, content in sorted(contents.items()):
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))  # the earliest time that a zip can hold
             entry.external_attr = 0o644 << 16
             # Weights hardly shrink; storing them keeps building and loading quick.
-            entry.compress_type = (
-                zipfile.ZIP_STORED if name.endswith((".safetensors", ".bin")) else zipfile.ZIP_DEFLATED
+            stored = name.endswith((".safetensors", ".bin"))
+            archive.writestr(
+                entry,
+                content.read_bytes() if isinstance(content, Path) else content,
+                zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED,
             )
-            archive.writestr(entry, content)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -194,15 +186,12 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def main() -> None:
+    """Build all archives from the command line."""
     parser = argparse.ArgumentParser(description="Builds the archives from released weights.")
     parser.add_argument("--released", type=Path, default=RELEASED, help="folder of weights and cards")
     parser.add_argument("--model-store", type=Path, default=MODEL_STORE, help="where the archives go")
     parser.add_argument("--devices", type=_pair, action="append", default=[], metavar="ENDPOINT=IDS",
                         help="GPUs that an endpoint's workers take in turn, such as authenticity=0,1")  # fmt: skip
-    parser.add_argument("--workers", type=_pair, action="append", default=[], metavar="ENDPOINT=N",
-                        help="workers that start with the server")  # fmt: skip
-    parser.add_argument("--cores", type=int, help="of the machine that will serve, where it is another one")
-    parser.add_argument("--gpus", type=int, help="of the machine that will serve, where it is another one")
     parser.add_argument("--trust-anchors", type=Path, metavar="PEM",
                         help="authorities whose signers of Content Credentials count as trusted")  # fmt: skip
     parser.add_argument("--manifest-hosts", nargs="+", action="extend", default=[], metavar="HOST[:PORT]",
@@ -215,8 +204,6 @@ def main() -> None:
     try:
         for endpoint, ids in arguments.devices:
             replaced[endpoint]["deviceIds"] = [int(number) for number in ids.split(",")]
-        for endpoint, count in arguments.workers:
-            replaced[endpoint] |= {"minWorkers": int(count), "maxWorkers": max(4, int(count))}
     except ValueError as error:
         parser.error(f"numbers expected: {error}")
     try:
@@ -225,11 +212,6 @@ def main() -> None:
         parser.error(str(error))
     if arguments.manifest_hosts:
         replaced["explanation"]["handler"] = {"manifest_hosts": arguments.manifest_hosts}
-    found = this_machine()
-    machine = Machine(
-        cores=found.cores if arguments.cores is None else arguments.cores,
-        gpus=found.gpus if arguments.gpus is None else arguments.gpus,
-    )
     for endpoint in ENDPOINTS:
         try:
             archive = build(
@@ -238,12 +220,11 @@ def main() -> None:
                 arguments.model_store,
                 replaced[endpoint],
                 arguments.trust_anchors,
-                machine,
             )
         except (BuildError, ValueError) as error:
             sys.exit(f"error: {error}")
         print(f"built {archive}  {archive.stat().st_size / 1e6:.1f} MB  sha256 {file_sha256(archive)[:12]}")
-    print(f"for {machine.cores} core(s) and {machine.gpus} GPU(s). Next: make serve")
+    print("Next: make serve")
 
 
 if __name__ == "__main__":

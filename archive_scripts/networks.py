@@ -12,7 +12,7 @@ _converted: dict[str, tuple[bytes, bytes]] = {}  # by trunk id: archives share t
 
 
 def write_exact_network(classifier: Classifier, folder: Path) -> None:
-    """Writes a classifier's trunk into a folder: its .xml, and the .bin beside it."""
+    """Write a classifier's trunk into a folder: its .xml, and the .bin beside it."""
     trunk_id, preprocessing = classifier.trunk_id, classifier.card.preprocessing
     if trunk_id not in _converted:
         with tempfile.TemporaryDirectory(prefix="imagetrust-network-") as scratch:

@@ -14,7 +14,7 @@ import grpc
 
 @functools.cache
 def _protocol():
-    """The message classes and the service of TorchServe's inference.proto.
+    """Compile the message classes and the service of TorchServe's inference.proto.
 
     The file lies in the server's jar; grpcio-tools compiles it in memory. It imports google/rpc/status.proto,
     which googleapis-common-protos puts beside the other packages.
@@ -58,7 +58,7 @@ class GrpcClient:
         return self._messages.PredictionsRequest(model_name=endpoint, input={"image": picture})
 
     def ask(self, endpoint: str, picture: bytes, timeout: float = 60) -> dict:
-        """Sends a picture's bytes to an endpoint; returns the JSON answer.
+        """Send a picture's bytes to an endpoint and return the JSON answer.
 
         gRPC carries no status for one item of a batch: a request at fault is answered too, with an "error" member.
         Raises grpc.RpcError where no answer comes.

@@ -10,25 +10,30 @@ from pathlib import Path
 import requests
 
 from clients.rest import ask_file
-from server.instance import ServerError, TorchServe
+from server.instance import ServerError, TorchServe, summarise
 from server.report import readable
 from server.samples import photograph
-from server.settings import CONFIG, ROOT, instance_settings
+from server.settings import CONFIG, ROOT, archives, instance_settings
 
 FOLDER = ROOT / ".server"
 
 
-def _fingerprint(settings: dict[str, str]) -> str:
-    """Changes when a setting or an archive does."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+def _fingerprint(settings: dict[str, str], workers: dict[str, int]) -> str:
+    """Return a text that changes when a setting, a number of workers or an archive does."""
+    digest = hashlib.sha256(json.dumps([settings, workers], sort_keys=True).encode())
     for archive in sorted(Path(settings["model_store"]).glob("*.mar")):
         digest.update(archive.read_bytes())
     return digest.hexdigest()
 
 
-def start(server: TorchServe, changes: dict[str, str]) -> None:
-    """Starts the server, or leaves it alone where it already runs with these settings and archives."""
-    fingerprint = _fingerprint(instance_settings(CONFIG, changes))
+def start(server: TorchServe, changes: dict[str, str], workers: dict[str, int]) -> None:
+    """Start the server, or leave it alone where it already runs with these settings, workers and archives."""
+    settings = instance_settings(CONFIG, changes)
+    if unknown := sorted(workers.keys() - archives(settings)):
+        raise ServerError(f"--workers names {', '.join(unknown)}, which the server does not load")
+    if workers and "models" in settings:
+        raise ServerError("--workers has no effect beside the setting `models`; set the workers there")
+    fingerprint = _fingerprint(settings, workers)
     started_with = server.folder / "fingerprint"
     if server.process:
         if started_with.exists() and started_with.read_text() == fingerprint:
@@ -37,7 +42,7 @@ def start(server: TorchServe, changes: dict[str, str]) -> None:
         print("Settings or archives have changed: restarting the server.")
         server.stop()
     print("Starting TorchServe (about 15 seconds)...", flush=True)
-    server.start(changes=changes, report=lambda line: print(line, flush=True))
+    server.start(changes=changes, report=lambda line: print(line, flush=True), workers=workers)
     started_with.write_text(fingerprint)
     print(f"The server runs, process {server.process.pid}.")
 
@@ -55,7 +60,7 @@ def ask(server: TorchServe, picture: Path) -> bool:
 
 
 def print_next_steps(server: TorchServe) -> None:
-    """What a newcomer wants to know after the first answer."""
+    """Print what a newcomer wants to know after the first answer."""
     print(
         f"""
 Ask about a picture of your own:
@@ -94,12 +99,22 @@ def _change(text: str) -> tuple[str, str]:
     return key, value
 
 
+def _workers(text: str) -> tuple[str, int]:
+    endpoint, _, number = text.partition("=")
+    if not number.isdecimal() or not int(number):
+        raise argparse.ArgumentTypeError(f"{text!r} is not ENDPOINT=N with N of at least 1")
+    return endpoint, int(number)
+
+
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m server", description="Runs TorchServe with our archives.")
     commands = parser.add_subparsers(dest="command", required=True)
     starting = commands.add_parser("start", help="start it, or restart it where settings or archives have changed")
     starting.add_argument("--set", type=_change, action="append", default=[], metavar="KEY=VALUE",
                           help="change a line of config.properties for this run")  # fmt: skip
+    starting.add_argument("--workers", type=_workers, action="append", default=[], metavar="ENDPOINT=N",
+                          help="workers of an endpoint, where the rule's number does not suit")  # fmt: skip
     starting.add_argument("--demonstrate", action="store_true", help="ask about a photograph once it is ready")
     asking = commands.add_parser("ask", help="ask all endpoints about a picture")
     asking.add_argument("picture", type=Path)
@@ -115,7 +130,7 @@ def main() -> None:
     try:
         match arguments.command:
             case "start":
-                start(server, dict(arguments.set))
+                start(server, dict(arguments.set), dict(arguments.workers))
                 if arguments.demonstrate:
                     if not ask(server, photograph()):
                         sys.exit(1)
@@ -133,6 +148,8 @@ def main() -> None:
                 if not process:
                     sys.exit("The server does not run. Start it: make serve")
                 print(f"The server runs, process {process.pid}, at {server.addresses.inference}.")
+                for name in server.model_names():
+                    print(f"  {name}: {summarise(server.describe(name))}")
             case "stop":
                 print("The server has stopped." if server.stop() else "No server runs.")
     except (ServerError, requests.RequestException) as error:

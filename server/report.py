@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 
 def readable(answer: dict) -> Iterator[str]:
-    """The members that matter, one fact a line; for every kind of answer."""
+    """Yield the members that matter, one fact a line; for every kind of answer."""
     if "error" in answer:
         yield f"{answer['error']['code']}: {answer['error']['message']}"
     elif "verdict" in answer:

@@ -28,14 +28,14 @@ class Addresses:
 
 
 def read_properties(path: Path) -> dict[str, str]:
-    """The keys and values of a Java properties file as TorchServe uses them: one `key=value` a line."""
+    """Return the keys and values of a Java properties file as TorchServe uses them: one `key=value` a line."""
     lines = (line.strip() for line in path.read_text().splitlines())
     pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def instance_settings(config: Path, changes: dict[str, str]) -> dict[str, str]:
-    """The file's settings with `changes`, the model store absolute and the only place archives may come from."""
+    """Return the file's settings with `changes`, the model store absolute and the only place archives come from."""
     settings = read_properties(config) | changes
     store = (config.parent / settings["model_store"]).resolve()
     settings["model_store"] = str(store)
@@ -45,9 +45,15 @@ def instance_settings(config: Path, changes: dict[str, str]) -> dict[str, str]:
 
 
 def write_properties(settings: dict[str, str], path: Path) -> None:
-    """Writes a Java properties file; a backslash starts an escape there, so it is doubled."""
+    """Write a Java properties file; a backslash starts an escape there, so it is doubled."""
     lines = (f"{key}={value}".replace("\\", "\\\\") for key, value in settings.items())
     path.write_text("\n".join(lines) + "\n")
+
+
+def archives(settings: dict[str, str]) -> dict[str, Path]:
+    """Return the archives that an instance with these settings loads at its start, by the name of the model."""
+    entries = (entry.strip().rpartition("=") for entry in settings["load_models"].split(","))
+    return {name or file.removesuffix(".mar"): Path(settings["model_store"]) / file for name, _, file in entries}
 
 
 def addresses(settings: dict[str, str]) -> Addresses:

@@ -1,6 +1,7 @@
 """Archives are the same bytes for the same input, hold all they need, and refuse what does not fit."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from archive_scripts.build import ENDPOINTS, RELEASED, ROOT, BuildError, build
+from archive_scripts.build import ENDPOINTS, RELEASED, ROOT, BuildError, build, packed_code
+from server.sizing import Machine, this_machine
 
 
 def settings_of(archive: Path) -> dict:
@@ -19,9 +21,26 @@ def settings_of(archive: Path) -> dict:
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_two_builds_give_the_same_bytes(endpoint, archives, tmp_path):
+def test_two_builds_give_the_same_bytes(endpoint, archives, tmp_path, monkeypatch):
+    """Whatever the cores and GPUs of the machine that builds."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nprintf '0\\n1\\n'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert this_machine() == Machine(16, 2)
     again = build(endpoint, RELEASED, tmp_path)
     assert again.read_bytes() == (archives / again.name).read_bytes()
+
+
+def test_what_editors_leave_is_not_packed(tmp_path, monkeypatch):
+    shown = {"handlers/authenticity.py", "handlers/answer.schema.json", "imagetrust/provenance/bounds.py"}
+    left = {"handlers/authenticity.py~", "handlers/.#authenticity.py", "handlers/.ipynb_checkpoints/base.py"}
+    for name in shown | left:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.setattr("archive_scripts.build.ROOT", tmp_path)
+    assert set(packed_code("authenticity")) == shown | {"authenticity.py"}
 
 
 def test_nothing_is_left_beside_the_archive(archives):
@@ -45,7 +64,7 @@ def test_an_archive_holds_code_weights_and_settings(endpoint, models, archives):
     assert len([name for name in names if name.endswith(".safetensors")]) == models
     assert not [name for name in names if name.endswith((".pt", ".pth", ".pkl", ".pyc"))]
     assert all(name.startswith("trunk-") for name in names if name.endswith(".bin"))  # OpenVINO's, which are no pickles
-    assert {"minWorkers", "batchSize", "maxBatchDelay", "responseTimeout", "deviceType"} <= set(config)
+    assert set(config) == {"responseTimeout", "startupTimeout", "deviceType", "handler"}
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
@@ -106,8 +125,9 @@ def test_command_line(tmp_path):
     assert len(list(tmp_path.glob("*.mar"))) == 3 and "Next:" in done.stdout
     assert settings_of(tmp_path / "authenticity.mar")["deviceIds"] == [0, 1]
     assert settings_of(tmp_path / "explanation.mar")["handler"] == {
-        "manifest_hosts": hosts, "threads": 1, "precision": "auto",
-    }  # fmt: skip
+        "manifest_hosts": hosts,
+        "precision": "auto",
+    }
     assert "manifest_hosts" not in settings_of(tmp_path / "authenticity.mar")["handler"]
     wrong = subprocess.run([*command, "--devices", "nothing=0"], cwd=ROOT, capture_output=True, text=True)
     assert wrong.returncode == 2 and "ENDPOINT=VALUE" in wrong.stderr

@@ -5,9 +5,9 @@ import re
 import pytest
 
 from archive_scripts.build import ENDPOINTS, RELEASED, build
-from archive_scripts.capacity import Machine, settings, this_machine
 from clients.rest import ask
 from server.samples import photograph
+from server.sizing import Machine, size, size_models, this_machine
 from tests.conftest import start_server
 
 
@@ -49,7 +49,7 @@ def test_the_rule_counts_gpus(four_gpus):
     machine = this_machine()
     assert machine.gpus == 4
     for endpoint in ENDPOINTS:
-        chosen = settings(endpoint, machine)
+        chosen = size(endpoint, machine)
         assert chosen["minWorkers"] == 4 and chosen["batchSize"] == 32
 
 
@@ -58,6 +58,29 @@ def test_the_rule_counts_gpus(four_gpus):
     [(1, (1, 1, 1)), (2, (2, 1, 1)), (8, (8, 4, 4))],
 )
 def test_the_rule_counts_cores(cores, workers):
-    chosen = [settings(endpoint, Machine(cores, 0)) for endpoint in ENDPOINTS]
+    chosen = [size(endpoint, Machine(cores, 0)) for endpoint in ENDPOINTS]
     assert tuple(one["minWorkers"] for one in chosen) == workers
-    assert all(one["threads"] == 1 and one["maxWorkers"] >= one["minWorkers"] for one in chosen)
+    assert Machine(cores, 0).threads == 1
+    assert all(one["maxWorkers"] >= one["minWorkers"] for one in chosen)
+
+
+def test_the_server_is_sized_by_the_rule(server):
+    """When it starts, on the machine that it starts on."""
+    for endpoint in ENDPOINTS:
+        described, chosen = server.describe(endpoint), size(endpoint, this_machine())
+        assert {key: described[key] for key in chosen} == chosen
+        assert len(described["workers"]) == chosen["minWorkers"]
+    assert "1 thread(s)" in (server.logs / "model_log.log").read_text()
+
+
+def test_an_archive_and_the_operator_win_over_the_rule(tmp_path):
+    store = {name: build(name, RELEASED, tmp_path, fixed) for name, fixed in (
+        ("authenticity", {"batchSize": 7}), ("generator_type", {"deviceIds": [3]}), ("explanation", {}),
+    )}  # fmt: skip
+    store["other"] = tmp_path / "missing.mar"
+    sizes = size_models(store, Machine(16, 4), {"explanation": 3})
+    by_name = {name: only for name, versions in sizes.items() for only in versions.values()}
+    assert set(by_name) == set(ENDPOINTS)
+    assert by_name["authenticity"]["batchSize"] == 7 and by_name["authenticity"]["minWorkers"] == 4
+    assert by_name["generator_type"]["minWorkers"] == 1
+    assert by_name["explanation"]["minWorkers"] == 3 and by_name["explanation"]["maxWorkers"] == 6

@@ -1,6 +1,7 @@
 """The same answers over gRPC."""
 
 import contextlib
+import functools
 import itertools
 import json
 import threading
@@ -53,8 +54,9 @@ def test_without_a_token(server, photo):
 
 def workers_of(server) -> set[tuple[str, int]]:
     """The id and process of each ready worker, as TorchServe's management API describes them."""
+    headers = server.headers("management")
     described = [
-        requests.get(f"{server.addresses.management}/models/{endpoint}", headers=server.headers("management"), timeout=9)
+        requests.get(f"{server.addresses.management}/models/{endpoint}", headers=headers, timeout=9)
         for endpoint in ENDPOINTS
     ]
     workers = [worker for answer in described for worker in answer.json()[0]["workers"]]
@@ -97,7 +99,7 @@ def test_streams_in_both_directions_are_not_answered(busy_neighbours, client, ph
     request.model_version, request.sequence_id = version, "1"
     for _ in range(10 if client_ends else 2):
         gone = threading.Event()
-        sent = itertools.chain([request], [] if client_ends else iter(lambda: gone.wait(10), True))
+        sent = itertools.chain([request], [] if client_ends else iter(functools.partial(gone.wait, 10), True))
         with contextlib.suppress(grpc.RpcError):
             assert list(client.service.StreamPredictions2(sent, metadata=client.metadata, timeout=2)) == []
         gone.set()

@@ -5,8 +5,8 @@ import pytest
 import requests
 
 from archive_scripts.build import ENDPOINTS, ROOT
-from archive_scripts.capacity import settings, this_machine
 from server.settings import CONFIG, instance_settings, read_properties
+from server.sizing import size, this_machine
 from tests.procedural import encoded
 
 
@@ -49,7 +49,7 @@ def test_the_token_file_is_private(server):
 def test_workers_do_not_see_the_checkout(server):
     """An archive stands alone: no worker may find this project by its working directory or its path."""
     workers = [p for p in server.process.children(recursive=True) if "model_service_worker" in " ".join(p.cmdline())]
-    assert len(workers) == sum(settings(endpoint, this_machine())["minWorkers"] for endpoint in ENDPOINTS)
+    assert len(workers) == sum(size(endpoint, this_machine())["minWorkers"] for endpoint in ENDPOINTS)
     for worker in workers:
         paths = [worker.cwd(), *worker.environ().get("PYTHONPATH", "").split(":")]
         assert str(ROOT) not in paths

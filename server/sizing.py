@@ -1,0 +1,89 @@
+"""The rule by which a machine's cores and GPUs become workers, threads and batches. docs/operations.md explains it."""
+
+import json
+import os
+import subprocess
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What serves: cores that this process may use, and GPUs."""
+
+    cores: int
+    gpus: int
+
+    @property
+    def threads(self) -> int:
+        """The threads of one worker: a share of the cores where a GPU computes, one where the workers do."""
+        return max(1, self.cores // (3 * self.gpus)) if self.gpus else 1
+
+
+def this_machine(settings: Mapping[str, str] | None = None) -> Machine:
+    """Count the cores that this process is allowed and the GPUs that TorchServe uses with these settings."""
+    bound = (settings or {}).get("number_of_gpu")
+    gpus = _listed_gpus()
+    return Machine(len(os.sched_getaffinity(0)), gpus if bound is None else min(gpus, int(bound)))
+
+
+def _listed_gpus() -> int:
+    # TorchServe counts with nvidia-smi too.
+    try:
+        listed = subprocess.run(
+            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, timeout=30
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return len(listed.stdout.split()) if listed.returncode == 0 else 0
+
+
+# Of each endpoint: its share of the cores. All may be asked at once; what idles costs memory alone.
+CORE_SHARES = {"authenticity": 1.0, "generator_type": 0.5, "explanation": 0.5}
+
+
+def size(endpoint: str, machine: Machine, workers: int | None = None) -> dict[str, int]:
+    """Choose workers, batch size and delay of an endpoint, by TorchServe's names.
+
+    workers: their number where the rule's is not wanted.
+    On processors a worker has one thread, since workers do not wait for each other as threads do, and there are as many
+    workers as the endpoint's share of the cores. A batch hardly makes inference cheaper there; two requests a batch
+    save half of the messages under full load, more would only wait for each other. On a GPU one worker feeds it, its
+    batches are large, and the first request of one waits a little for others.
+    """
+    workers = workers or machine.gpus or max(1, int(machine.cores * CORE_SHARES[endpoint]))
+    batch, delay = (32, 5) if machine.gpus else (2, 1)
+    return {
+        "minWorkers": workers,
+        "maxWorkers": max(4, 2 * workers),
+        "batchSize": batch,
+        "maxBatchDelay": delay,
+    }
+
+
+def size_models(archives: Mapping[str, Path], machine: Machine, workers: Mapping[str, int]) -> dict[str, Any]:
+    """Return `models` of config.properties: a size for each of our endpoints' archives, by model name and version.
+
+    archives: by the name that a model is served under. One that cannot be read is left to TorchServe to report.
+    workers: numbers that replace the rule's, by the same names.
+    """
+    sizes: dict[str, Any] = {}
+    for name, path in archives.items():
+        try:
+            with zipfile.ZipFile(path) as archive:
+                model = json.loads(archive.read("MAR-INF/MANIFEST.json"))["model"]
+                fixed = yaml.safe_load(archive.read("model-config.yaml"))
+        except (OSError, zipfile.BadZipFile, KeyError, ValueError, yaml.YAMLError):
+            continue
+        if model["modelName"] in CORE_SHARES:
+            gpus = min(machine.gpus, len(fixed.get("deviceIds", range(machine.gpus))))
+            chosen = size(model["modelName"], replace(machine, gpus=gpus), workers.get(name))
+            # What an archive fixes, TorchServe takes from there.
+            chosen |= {key: fixed[key] for key in chosen if key in fixed}
+            sizes[name] = {model["modelVersion"]: {"defaultVersion": True, "marName": path.name} | chosen}
+    return sizes
