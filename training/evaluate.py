@@ -1,7 +1,8 @@
 """Scores a weights file on one split: `python -m training.evaluate --data ROOT --weights FILE.safetensors`.
 
-The card beside the weights says task, preprocessing and calibration. Inference is the server's own code, in fp32. A
-folder of whole pictures with a labels.csv (training.data.read_wild) has no splits: it is scored whole.
+The card beside the weights says task, preprocessing, calibration and the seed of the split. Inference is the server's
+own code, in fp32. A folder of whole pictures with a labels.csv (training.data.read_wild) has no splits: it is scored
+whole.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from training.data import (
 from training.files import replace_json
 from training.metrics import report, wilson_interval
 from training.precision import autocast
+from training.recipe import seed_of
 from training.transforms import EvaluationTransform
 
 
@@ -140,7 +142,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="an ArtiFact root, or a folder with a labels.csv")
     parser.add_argument("--weights", type=Path, required=True, help="a safetensors file with its card beside it")
     parser.add_argument("--split", choices=[name for name, _ in SPLITS], default="test")
-    parser.add_argument("--seed", type=int, default=0, help="of the split; the seed of the training run")
     parser.add_argument("--out", type=Path, help="where the JSON goes; beside the weights where not given")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--workers", type=int, default=1)
@@ -149,14 +150,15 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classifier = Classifier(arguments.weights.parent, arguments.weights.stem, device)
     task = classifier.card.name
+    seed = seed_of(arguments.weights.parent, task)
     if (arguments.data / WILD_LABELS).exists():
         part, records = "all", read_wild(arguments.data)
         items = labelled(records, task)
     else:
         part, records = arguments.split, read_artifact(arguments.data)
-        items = labelled(split(records, arguments.seed)[part], task)
+        items = labelled(split(records, seed)[part], task)
     figures = evaluate(classifier, items, predict(classifier, items, arguments.batch, arguments.workers))
-    figures["conditions"] = conditions(arguments.data, part, arguments.seed) | {
+    figures["conditions"] = conditions(arguments.data, part, seed) | {
         "data_digest": data_digest(records, arguments.data)
     }
 

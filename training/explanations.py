@@ -24,6 +24,7 @@ from training.data import SPLITS, Record, labelled, read_artifact, split
 from training.evaluate import conditions
 from training.files import replace_json
 from training.metrics import wilson_interval
+from training.recipe import seed_of
 
 CONTROLS = ("random", "middle")
 PATCH_SHARE = 0.4  # of each side: a sixth of the picture
@@ -148,14 +149,14 @@ def main() -> None:
     parser.add_argument("--released", type=Path, required=True, help="folder of the authenticity weights and card")
     parser.add_argument("--split", choices=[name for name, _ in SPLITS], default="test")
     parser.add_argument("--count", type=int, default=200, help="pictures, and composites of each kind")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, help="where the JSON goes")
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classifier = Classifier(arguments.released, "authenticity", device)
-    items = labelled(split(read_artifact(arguments.data), arguments.seed)[arguments.split], "authenticity")
-    figures = score(classifier, items, arguments.count, arguments.seed)
-    described = conditions(arguments.data, arguments.split, arguments.seed) | {"count": str(arguments.count)}
+    seed = seed_of(arguments.released, "authenticity")
+    items = labelled(split(read_artifact(arguments.data), seed)[arguments.split], "authenticity")
+    figures = score(classifier, items, arguments.count, seed)
+    described = conditions(arguments.data, arguments.split, seed) | {"count": str(arguments.count)}
     replace_json(arguments.out, {"conditions": described, "maps": figures})
     print(f"{'map':12} {'deletion':>9} {'insertion':>10} {'points at generated':>20} {'at real':>8}")
     for name, row in figures.items():

@@ -34,6 +34,7 @@ from handlers.verdicts import verdict
 from training.data import CLASSES, Pictures, Record, labelled, read_artifact, split
 from training.files import replace_bytes, replace_json
 from training.metrics import expected_calibration_error
+from training.recipe import seed_of
 from training.release import RELEASED
 from training.unseen import finished_rounds, scored_folds
 
@@ -144,7 +145,7 @@ def compare(classifier: Classifier, exact: torch.Tensor, fast: torch.Tensor, lab
     }
 
 
-def unseen_changes(folder: Path, data: list[Record], seed: int, released: Card) -> dict[str, dict[str, float]]:
+def unseen_changes(folder: Path, data: list[Record], released: Card) -> dict[str, dict[str, float]]:
     """By precision and fold: the change of balanced accuracy on generators that a round's model had not seen.
 
     Each round's trunk is quantised and given its own band, as the released one is; so it is given the released model's
@@ -153,11 +154,11 @@ def unseen_changes(folder: Path, data: list[Record], seed: int, released: Card) 
     Raises ValueError where the rounds are not of one recipe.
     """
     changes: dict[str, dict[str, float]] = {}
-    for one in finished_rounds(folder, "authenticity", torch.device("cpu"), data, seed, workers=0):
+    for one in finished_rounds(folder, "authenticity", torch.device("cpu"), data, workers=0):
         classifier = one.classifier
         classifier.card = replace(classifier.card, temperature=released.temperature, thresholds=released.thresholds)
-        parts = split(one.known, seed)
-        trunk = prepare(classifier, parts["train"], seed)
+        parts = split(one.known, one.seed)
+        trunk = prepare(classifier, parts["train"], one.seed)
         exact = Engine("fp32", trunk.exact)
         calibration = pixels_of(parts["calibration"], classifier)
         reference = score(exact, [classifier], calibration)
@@ -167,7 +168,7 @@ def unseen_changes(folder: Path, data: list[Record], seed: int, released: Card) 
             bands = {name: find_band(classifier, reference[name], plain[name]) for name in plain}
             engines[precision] = Engine(precision, fast, trunk.exact, bands)
         generators = [fold for fold in one.folds if not fold.photographs]
-        for name, items in scored_folds(data, one.known, generators, "validation", seed).items():
+        for name, items in scored_folds(data, one.known, generators, "validation", one.seed).items():
             pixels = pixels_of([record for record, _ in items], classifier)
             labels = np.array([label for _, label in items])
             reference_here = score(exact, [classifier], pixels)["authenticity"]
@@ -186,17 +187,20 @@ def main() -> None:
     parser.add_argument(
         "--without", choices=("bf16", "int8"), help="a precision that missed the gate, not to be served"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the split and of the choice of pictures")
     arguments = parser.parse_args()
     nncf.set_log_level(logging.ERROR)
 
     data = read_artifact(arguments.data)
-    parts = split(data, arguments.seed)
+    seeds = {seed_of(arguments.released, task) for task in CLASSES}
+    if len(seeds) > 1:
+        sys.exit(f"error: the models of {arguments.released} were trained on different splits, of the seeds {seeds}")
+    seed = seeds.pop()
+    parts = split(data, seed)
     unseen = {}
     if arguments.rounds:
         card = read_card(arguments.released / "authenticity.json")
         try:
-            unseen = unseen_changes(arguments.rounds, data, arguments.seed, card)
+            unseen = unseen_changes(arguments.rounds, data, card)
         except ValueError as error:
             sys.exit(f"error: {error}")
     by_trunk: dict[str, list[Classifier]] = {}
@@ -208,7 +212,7 @@ def main() -> None:
             stale.unlink()  # of weights that were replaced
     refused = False
     for trunk_id, classifiers in by_trunk.items():
-        gate = quantise(trunk_id, classifiers, parts, arguments.released, arguments.seed)
+        gate = quantise(trunk_id, classifiers, parts, arguments.released, seed)
         for precision, figures in gate["figures"].items():
             if precision in unseen:
                 figures["unseen_balanced_accuracy_change"] = round(float(np.mean(list(unseen[precision].values()))), 5)
@@ -216,7 +220,7 @@ def main() -> None:
         gate["bands"].pop(arguments.without, None)
         gate["conditions"] = {
             "data": arguments.data.name,
-            "seed": str(arguments.seed),
+            "seed": str(seed),
             "processor": platform.processor() or platform.machine(),
             "openvino": openvino.get_version(),
             "nncf": nncf.__version__,

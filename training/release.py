@@ -49,9 +49,7 @@ def main() -> None:
         unseen: list[Unseen] = []
         if arguments.rounds:
             try:
-                rounds = finished_rounds(
-                    arguments.rounds, task, device, records, int(settings["seed"]), arguments.workers
-                )
+                rounds = finished_rounds(arguments.rounds, task, device, records, arguments.workers)
             except ValueError as error:
                 sys.exit(f"error: {error}")
             if not rounds:

@@ -30,7 +30,7 @@ from training.files import replace_json
 from training.folds import FOLDS, ROUNDS, Fold
 from training.metrics import balanced_accuracy, expected_calibration_error
 from training.precision import bf16_is_fast
-from training.recipe import read_settings, recipe_changes
+from training.recipe import read_settings, recipe_changes, seed_of
 from training.refit import refitted
 from training.sources import REAL
 
@@ -113,10 +113,8 @@ class Round:
         return predict(self.classifier, items, 32, self.workers, bf16=bf16), np.array([label for _, label in items])
 
 
-def finished_rounds(
-    folder: Path, task: str, device: torch.device, records: list[Record], seed: int, workers: int
-) -> list[Round]:
-    """The rounds in a folder of this command whose trainings and heads are finished.
+def finished_rounds(folder: Path, task: str, device: torch.device, records: list[Record], workers: int) -> list[Round]:
+    """The rounds in a folder of this command whose trainings and heads are finished, with the seeds of their runs.
 
     Raises ValueError where they are not of one recipe.
     """
@@ -125,7 +123,7 @@ def finished_rounds(
     for run, _ in runs[1:]:
         if changes := recipe_changes(read_settings(runs[0][0]), read_settings(run), besides=("leave_out",)):
             raise ValueError(f"{runs[0][0]} and {run} were trained by different recipes: {'; '.join(changes)}")
-    return [Round(run, names, task, device, records, seed, workers) for run, names in runs]
+    return [Round(run, names, task, device, records, seed_of(run, task), workers) for run, names in runs]
 
 
 def generated(logits: np.ndarray, temperature: float) -> np.ndarray:
@@ -211,7 +209,7 @@ def main() -> None:
         help="to train where they are not; all finished ones in --out are scored",
     )
     parser.add_argument("--part", choices=LEFT_OUT_PARTS, default="validation")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the trainings; scoring takes it from them")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("train_options", nargs="*", help="after --: further options of training.train")
     arguments = parser.parse_args()
@@ -230,7 +228,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     records = read_artifact(arguments.data)
     try:
-        rounds = finished_rounds(arguments.out, "authenticity", device, records, arguments.seed, arguments.workers)
+        rounds = finished_rounds(arguments.out, "authenticity", device, records, arguments.workers)
     except ValueError as error:
         sys.exit(f"error: {error}")
     calibrating = [one.unseen("validation") for one in rounds]
@@ -245,7 +243,7 @@ def main() -> None:
     if not generators:
         sys.exit(f"error: {arguments.data} has pictures of none of the generators that were left out")
     report = {
-        "conditions": conditions(arguments.data, arguments.part, arguments.seed, bf16_is_fast(device)),
+        "conditions": conditions(arguments.data, arguments.part, rounds[0].seed, bf16_is_fast(device)),
         "options": arguments.train_options,
         "folds": folds,
         "unseen_generators_together": confidence_figures(

@@ -268,7 +268,7 @@ def test_rounds_are_quantised_as_the_released_model_is(released, refitted_run, d
         return find_band(classifier, exact, fast)
 
     monkeypatch.setattr("training.quantise.find_band", find)
-    changes = unseen_changes(tmp_path, read_artifact(data_root), 0, card)
+    changes = unseen_changes(tmp_path, read_artifact(data_root), card)
     assert set(changes) == {"bf16", "int8"} and all(set(by_fold) == {"made"} for by_fold in changes.values())
     assert asked == [(card.temperature, card.thresholds)] * 2
     assert all(abs(by_fold["made"]) < 0.05 for by_fold in changes.values())
