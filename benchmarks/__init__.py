@@ -1,0 +1,1 @@
+"""What an answer costs, here and with other servers. See docs/benchmarks.md."""

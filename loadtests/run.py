@@ -44,24 +44,23 @@ class LocustError(Exception):
 
 
 @contextmanager
-def own_server(logs: Path, workers: list[str]) -> Iterator[TorchServe]:
+def own_server(logs: Path, workers: dict[str, int]) -> Iterator[TorchServe]:
     """Build the archives, start a server on free ports beside any that runs, and stop it when the block ends.
 
-    logs: folder that gets the server's logs. workers: "ENDPOINT=N", as archive_scripts.build takes them.
+    logs: folder that gets the server's logs. workers: of each endpoint, where not the number that the server chooses.
     Raises ServerError where the archives cannot be built or the server does not start.
     """
     # A short path in the system's folder: the workers' sockets lie in it, whose paths may have 107 bytes.
     with tempfile.TemporaryDirectory(prefix="load-") as folder:
         store = Path(folder) / "model_store"
-        options = [part for worker in workers for part in ("--workers", worker)]
         # In a process of its own, because it needs torch, which would stay in this one's memory.
-        command = [sys.executable, "-m", "archive_scripts.build", "--model-store", str(store), *options]
+        command = [sys.executable, "-m", "archive_scripts.build", "--model-store", str(store)]
         built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if built.returncode:
             raise ServerError(f"the archives cannot be built.\n{built.stdout}{built.stderr}")
         server = TorchServe(Path(folder) / "server")
         try:
-            server.start(changes={"model_store": str(store)} | free_addresses())
+            server.start(changes={"model_store": str(store)} | free_addresses(), workers=workers)
             yield server
         finally:
             server.stop()
@@ -104,10 +103,10 @@ def measure_throughput(server: TorchServe, out: Path, mixed: list[str], warm_up:
     return sum(warm_up <= second < warm_up + counted for second in answered) / counted
 
 
-def run(scenario: str, minutes: float, throughput: float | None, workers: list[str], out: Path) -> list[Gate]:
+def run(scenario: str, minutes: float, throughput: float | None, workers: dict[str, int], out: Path) -> list[Gate]:
     """Run a scenario, write its files into `out` and print its results. Return its gates.
 
-    throughput: requests a second at a load of 1, or None to measure it first. workers: "ENDPOINT=N".
+    throughput: requests a second at a load of 1, or None to measure it first. workers: see `own_server`.
     Raises ServerError or LocustError where the run cannot be made.
     """
     stages = SCENARIOS[scenario][0](minutes)
@@ -183,6 +182,13 @@ def latency_rows(requests: list[Request]) -> list[dict[str, object]]:
     return rows
 
 
+def _workers(text: str) -> tuple[str, int]:
+    endpoint, _, count = text.partition("=")
+    if endpoint not in mix.ENDPOINTS or not count.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not ENDPOINT=N")
+    return endpoint, int(count)
+
+
 def main() -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(prog="python -m loadtests.run", description="Runs a load scenario and judges it.")
@@ -191,7 +197,8 @@ def main() -> None:
                         + ", ".join(f"{name} {minutes}" for name, (_, minutes) in SCENARIOS.items()))  # fmt: skip
     parser.add_argument("--throughput", type=float, metavar="R",
                         help="requests a second of the server, instead of measuring them")  # fmt: skip
-    parser.add_argument("--workers", action="append", default=[], metavar="ENDPOINT=N", help="workers of an endpoint")
+    parser.add_argument("--workers", action="append", default=[], type=_workers, metavar="ENDPOINT=N",
+                        help="workers of an endpoint")  # fmt: skip
     parser.add_argument("--out", type=Path, help="folder of the results; by default one under runs/load")
     arguments = parser.parse_args()
     for name in ("minutes", "throughput"):
@@ -202,7 +209,7 @@ def main() -> None:
     os.environ["NO_PROXY"] = "127.0.0.1"  # the server is on this machine
     exit_on_signals(status=2)
     try:
-        gates = run(arguments.scenario, minutes, arguments.throughput, arguments.workers, out.resolve())
+        gates = run(arguments.scenario, minutes, arguments.throughput, dict(arguments.workers), out.resolve())
     except (ServerError, LocustError) as error:
         print(f"error: {error}")
         sys.exit(2)

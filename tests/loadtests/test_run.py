@@ -22,7 +22,8 @@ def test_a_short_run_against_the_real_server(server, tmp_path, monkeypatch):
 
     monkeypatch.setattr(run, "own_server", shared_server)
     monkeypatch.setattr(run.mix, "make_images", lambda: None)
-    gates = {gate.name: gate for gate in run.run("constant", 0.1, 10, [], tmp_path)}
+    monkeypatch.setattr(run, "SLACK", 6)
+    gates = {gate.name: gate for gate in run.run("constant", 0.1, 10, {}, tmp_path)}
     assert gates["unexpected failures"].passed, gates["unexpected failures"].value
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert [gate["name"] for gate in summary["gates"]] == list(gates)
@@ -72,6 +73,20 @@ def test_the_exit_status_names_what_was_missed(monkeypatch, tmp_path, passed, st
         assert ended.value.code == status
 
 
-def test_a_server_that_cannot_be_built_is_said(tmp_path):
-    with pytest.raises(ServerError, match="nonsense"), run.own_server(tmp_path, ["nonsense=2"]):
+def test_workers_are_numbers_of_known_endpoints(monkeypatch, tmp_path, capsys):
+    seen = []
+    monkeypatch.setattr(run, "run", lambda *arguments: seen.append(arguments) or [])
+    monkeypatch.setattr(run, "exit_on_signals", lambda **_: None)
+    monkeypatch.setattr(sys, "argv", ["run", "steady", "--workers", "authenticity=2", "--out", str(tmp_path)])
+    run.main()
+    assert seen[0][3] == {"authenticity": 2}
+    monkeypatch.setattr(sys, "argv", ["run", "steady", "--workers", "nonsense=2"])
+    with pytest.raises(SystemExit, match="2"):
+        run.main()
+    assert "nonsense" in capsys.readouterr().err
+
+
+def test_archives_that_cannot_be_built_are_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    with pytest.raises(ServerError, match="the archives cannot be built"), run.own_server(tmp_path, {}):
         pass

@@ -1,24 +1,23 @@
-"""Sends requests over a fixed number of connections and notes how long each took."""
+"""A closed-loop client: a fixed number of connections, each of which waits for its answer."""
 
 import http.client
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 TIMEOUT = 120  # seconds, for one answer
 
-Ask = Callable[[bytes], bytes]  # a picture's bytes to the answer's
+Send = Callable[[bytes], bytes]  # an image's bytes to the answer's
 
 
 class RequestFailed(Exception):
-    """A server did not answer a picture with success; a cost measured on failures says nothing."""
+    """A server did not answer an image with success: a cost measured on failures says nothing."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What a client saw: seconds that each request took, seconds for all, and the first picture's answer."""
+    """What a client measured: seconds of each request, seconds of all, and the first image's answer."""
 
     latencies: list[float]
     seconds: float
@@ -26,19 +25,25 @@ class Load:
 
 
 class HttpConnection:
-    """One kept-alive connection that posts pictures; `http.client`, because a client that computes takes cores."""
+    """One kept-alive connection that posts images; `http.client`, because a client that computes takes processor time.
+
+    form_field: the image goes as this field of a form; None: as the body.
+    """
 
     def __init__(self, port: int, path: str, headers: dict[str, str], form_field: str | None = None) -> None:
-        """form_field: the picture goes as this field of a form; without, as the body itself."""
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
         self._path = path
         self._form_field = form_field
-        content_type = "multipart/form-data; boundary=picture" if form_field else "application/octet-stream"
+        content_type = "multipart/form-data; boundary=image" if form_field else "application/octet-stream"
         self._headers = headers | {"Content-Type": content_type}
 
-    def __call__(self, picture: bytes) -> bytes:
-        """The answer's body. Raises RequestFailed where the status is not 200."""
-        body = self._form(picture) if self._form_field else picture
+    def __call__(self, image: bytes) -> bytes:
+        """Return the answer's body. Raises RequestFailed where the status is not 200."""
+        body = image
+        if self._form_field:
+            disposition = f'form-data; name="{self._form_field}"; filename="image.jpg"'
+            head = f"--image\r\nContent-Disposition: {disposition}\r\nContent-Type: image/jpeg\r\n\r\n"
+            body = head.encode() + image + b"\r\n--image--\r\n"
         self._connection.request("POST", self._path, body, self._headers)
         response = self._connection.getresponse()
         answer = response.read()
@@ -46,18 +51,12 @@ class HttpConnection:
             raise RequestFailed(f"{self._path} answered {response.status}: {answer[:300]!r}")
         return answer
 
-    def _form(self, picture: bytes) -> bytes:
-        disposition = f'form-data; name="{self._form_field}"; filename="picture.jpg"'
-        head = f"--picture\r\nContent-Disposition: {disposition}\r\nContent-Type: image/jpeg\r\n\r\n"
-        return b"".join([head.encode(), picture, b"\r\n--picture--\r\n"])
 
-
-def drive(connect: Callable[[], Ask], paths: list[Path], requests: int, concurrency: int) -> Load:
-    """Sends the pictures in turn, `requests` in all, over `concurrency` connections that each wait for an answer.
+def closed_loop(connect: Callable[[], Send], images: Sequence[bytes], requests: int, concurrency: int) -> Load:
+    """Send the images in turn, `requests` in all, over `concurrency` connections.
 
     Raises what a connection raised first.
     """
-    pictures = [path.read_bytes() for path in paths]
     turns = iter(range(requests))
     turn_lock = threading.Lock()
     latencies: list[float] = []
@@ -66,14 +65,14 @@ def drive(connect: Callable[[], Ask], paths: list[Path], requests: int, concurre
 
     def client() -> None:
         try:
-            ask = connect()
+            send = connect()
             while not failures:
                 with turn_lock:
                     turn = next(turns, None)
                 if turn is None:
                     return
                 start = time.perf_counter()
-                answer = ask(pictures[turn % len(pictures)])
+                answer = send(images[turn % len(images)])
                 latencies.append(time.perf_counter() - start)
                 if turn == 0:
                     answers[turn] = answer
@@ -90,8 +89,3 @@ def drive(connect: Callable[[], Ask], paths: list[Path], requests: int, concurre
     if failures:
         raise failures[0]
     return Load(latencies, seconds, answers[0])
-
-
-def spread_over(count: int, parts: int) -> list[int]:
-    """`count` in `parts` whole numbers that differ by one at most: [3, 2, 2] for 7 in 3."""
-    return [len(range(first, count, parts)) for first in range(parts)]

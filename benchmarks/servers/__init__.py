@@ -1,0 +1,1 @@
+"""What runs inside the servers that are compared; benchmarks/systems.py starts them."""
