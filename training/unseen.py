@@ -67,10 +67,16 @@ class Unseen:
     fold: Fold
     logits: np.ndarray  # (N, classes)
     labels: np.ndarray  # (N,) class indices
+    paths: tuple[Path, ...]  # N files
 
     @property
     def answers(self) -> Answers:
         return self.logits, self.labels
+
+    def without(self, paths: set[Path]) -> "Unseen":
+        """Leave out what it says of these files."""
+        kept = [row for row, path in enumerate(self.paths) if path not in paths]
+        return Unseen(self.fold, self.logits[kept], self.labels[kept], tuple(self.paths[row] for row in kept))
 
 
 class Round:
@@ -104,8 +110,9 @@ class Round:
         row_of = {record.path: row for row, (record, _) in enumerate(items)}
         found = []
         for name, of_fold in asked.items():
-            rows = [row_of[record.path] for record, _ in of_fold if record.path in row_of]
-            found.append(Unseen(FOLDS[name], logits[rows], labels[rows]))
+            paths = tuple(record.path for record, _ in of_fold if record.path in row_of)
+            rows = [row_of[path] for path in paths]
+            found.append(Unseen(FOLDS[name], logits[rows], labels[rows], paths))
         return found
 
     def _answers(self, items: list[tuple[Record, int]]) -> Answers:
@@ -137,7 +144,7 @@ def calibrate(known: Answers, unseen: list[Unseen]) -> tuple[float, Thresholds, 
     known: a model's answers on its calibration split. unseen: other models' on what those had not seen.
     """
     temperature = fit_open_temperature(known, [each.answers for each in unseen])
-    photographs = [each for each in unseen if each.fold.photographs]
+    photographs = [each for each in unseen if each.fold.photographs and (each.labels == 0).any()]
     strange = [generated(each.logits[each.labels == 0], temperature) for each in photographs]
     logits, labels = known
     thresholds, shown = verdict_thresholds(
@@ -153,9 +160,12 @@ def score_round(known: Answers, unseen: list[Unseen], elsewhere: list[Unseen]) -
     """The figures of each of a round's folds, and the calibrated probabilities (N, 2) and labels behind them.
 
     known: the round's answers on its calibration split. unseen: those that are scored. elsewhere: what the other
-    rounds' models say of what those had left out.
+    rounds' models say of what those had left out; on the validation part the rounds share images, and those that are
+    scored take no part in the calibration.
     """
-    temperature, thresholds, _ = calibrate(known, elsewhere)
+    scored_paths = {path for each in unseen for path in each.paths}
+    apart = [each.without(scored_paths) for each in elsewhere]
+    temperature, thresholds, _ = calibrate(known, [each for each in apart if len(each.labels)])
     figures, answers = {}, []
     for each in unseen:
         scores = generated(each.logits, temperature)

@@ -1,5 +1,7 @@
 """Protocols leave out what they say, wear what they say, and find the shortcut where there is one."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from training.data import Record, labelled, read_artifact, split, split_of
 from training.folds import FOLDS, ROUNDS, Fold
 from training.robustness import score
 from training.shortcuts import file_only_balanced_accuracy
-from training.unseen import LEFT_OUT_PARTS, Round, calibrate, fold_figures, score_round, scored, scored_folds
+from training.unseen import LEFT_OUT_PARTS, Round, Unseen, calibrate, fold_figures, score_round, scored, scored_folds
 from training.wear import COPIES, DEGRADATIONS
 
 GENERATORS = {
@@ -142,6 +144,29 @@ def test_what_artifact_mini_has_of_each_fold(artifact_mini):
         "style_gan": 450, "translation_gan": 147, "new_diffusion": 228, "tuned_diffusion": 91, "renders": 188,
         "tokens": 176, "published": 0, "photographs_a": 157, "photographs_b": 190,
     }  # fmt: skip
+
+
+def test_no_picture_that_is_scored_takes_part_in_the_calibration(monkeypatch):
+    """The rounds share photographs of the validation part, and one leaves out what another knows."""
+
+    def said(fold: str, numbers: range) -> Unseen:
+        logits = np.random.default_rng(len(numbers)).normal(size=(len(numbers), 2))
+        labels = np.array([number % 2 for number in numbers])
+        return Unseen(FOLDS[fold], logits, labels, tuple(Path(f"{number}.jpg") for number in numbers))
+
+    calibrated = []
+
+    def calibrating(known, unseen):
+        calibrated.extend(unseen)
+        return 1.0, Thresholds(0.2, 0.8), True
+
+    monkeypatch.setattr("training.unseen.calibrate", calibrating)
+    scored_here = [said("tokens", range(0, 40)), said("style_gan", range(20, 60))]
+    elsewhere = [said("renders", range(50, 90)), said("tuned_diffusion", range(10, 50))]
+    score_round((np.zeros((0, 2)), np.zeros(0)), scored_here, elsewhere)
+    assert [each.fold.name for each in calibrated] == ["renders"], "nothing is left of the other"
+    assert calibrated[0].paths == tuple(Path(f"{number}.jpg") for number in range(60, 90))
+    assert calibrated[0].logits == pytest.approx(elsewhere[0].logits[10:])
 
 
 @pytest.mark.parametrize("name", [*DEGRADATIONS, *COPIES])
