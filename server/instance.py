@@ -1,5 +1,6 @@
 """One running TorchServe. All that it writes lies in a folder of its own, so several can run side by side."""
 
+import contextlib
 import json
 import os
 import socket
@@ -58,7 +59,9 @@ class TorchServe:
         """The Java process, or None where the instance does not run."""
         try:
             process = psutil.Process(int(self._pid_file.read_text()))
-            if process.status() != psutil.STATUS_ZOMBIE and "org.pytorch.serve.ModelServer" in process.cmdline():
+            # Another program, or another instance, may have the number by now.
+            ours = {"org.pytorch.serve.ModelServer", str(self._config)} <= set(process.cmdline())
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
                 return process
         except (OSError, ValueError, psutil.Error):
             pass
@@ -125,6 +128,7 @@ class TorchServe:
         for directory in (self.folder, self.logs, self._temporary):
             directory.mkdir(parents=True, exist_ok=True)
         self._key_file.unlink(missing_ok=True)  # that of an instance which was killed
+        self._pid_file.unlink(missing_ok=True)  # TorchServe would not start while any program has its number
         write_properties(settings, self._config)
 
         environment = {
@@ -146,12 +150,14 @@ class TorchServe:
         with (self.logs / "console.log").open("ab") as console:
             console.write(f"{chosen}: {settings['models']}\n".encode())
             console.flush()
-            subprocess.run(
+            started = subprocess.run(
                 [sys.executable, "-m", "ts.model_server", "--start", "--ncs", "--ts-config", str(self._config),
                  "--log-config", str(LOG_CONFIG)],
                 cwd=self.folder, env=environment, stdout=console, stderr=console, stdin=subprocess.DEVNULL,
-                check=True, start_new_session=True,
+                start_new_session=True,
             )  # fmt: skip
+        if started.returncode:
+            raise ServerError(f"TorchServe could not be started.\n{self.log_tail()}")
         try:
             self._wait_until_ready(report)
         except BaseException:
@@ -162,13 +168,14 @@ class TorchServe:
         deadline = time.monotonic() + START_TIMEOUT
         waiting = self.model_names()
         worker_log = self.logs / "model_log.log"
-        logged_before = worker_log.stat().st_size if worker_log.exists() else 0
+        read = worker_log.stat().st_size if worker_log.exists() else 0
         while waiting:
             if not self.process:
                 raise ServerError(f"the server ended while starting.\n{self.log_tail()}")
             if time.monotonic() > deadline:
                 raise ServerError(f"{', '.join(waiting)} not ready after {START_TIMEOUT} s.\n{self.log_tail()}")
-            if worker_log.exists() and _WORKER_DIED in worker_log.read_bytes()[logged_before:]:
+            read, died = find_in_rest(worker_log, _WORKER_DIED, read)
+            if died:
                 raise ServerError(f"a worker died while loading.\n{self.log_tail('model_log.log')}")
             if described := self._ready(waiting[0]):
                 report(f"  {waiting.pop(0)} is ready: {summarise(described)}")
@@ -194,11 +201,14 @@ class TorchServe:
         """
         process = self.process
         if process:
-            family = [*process.children(recursive=True), process]
-            process.terminate()
+            family = [process]
+            with contextlib.suppress(psutil.NoSuchProcess):  # it may end by itself at any time
+                family += process.children(recursive=True)
+                process.terminate()
             _, alive = psutil.wait_procs(family, timeout=STOP_TIMEOUT)
             for straggler in alive:
-                straggler.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    straggler.kill()
             psutil.wait_procs(alive, timeout=5)
         self._pid_file.unlink(missing_ok=True)
         self._key_file.unlink(missing_ok=True)
@@ -214,6 +224,19 @@ class TorchServe:
             written = path.read_text(errors="replace").splitlines() if path.exists() else []
             tails += [*written[-lines:], f"(all of it: {path})"]
         return "\n".join(tails)
+
+
+def find_in_rest(path: Path, text: bytes, start: int) -> tuple[int, bool]:
+    """Look for a line's part after byte `start` of a file; return where its last whole line ends, and what was found.
+
+    A file shorter than `start` has been rotated and is read from its beginning; one that is not there is empty.
+    """
+    if not path.exists():
+        return 0, False
+    with path.open("rb") as file:
+        file.seek(start if start <= path.stat().st_size else 0)
+        start, rest = file.tell(), file.read()
+    return start + rest.rfind(b"\n") + 1, text in rest
 
 
 def summarise(described: dict[str, Any]) -> str:

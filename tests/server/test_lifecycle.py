@@ -1,8 +1,12 @@
 """Starting, failing to start, and stopping: nothing stays behind."""
 
+import contextlib
 import shutil
 import socket
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import psutil
 import pytest
@@ -10,7 +14,7 @@ import requests
 
 from archive_scripts.build import ENDPOINTS, RELEASED, build
 from clients.rest import ask
-from server.instance import ServerError, TorchServe, free_ports
+from server.instance import ServerError, TorchServe, find_in_rest, free_ports
 from tests.conftest import start_server
 from tests.procedural import encoded
 
@@ -70,6 +74,62 @@ def test_weights_that_do_not_load_are_reported(archives, folder):
     with pytest.raises(ServerError, match="(?s)worker died.*SHA-256"):
         start_server(folder, store, load_models="authenticity.mar")
     assert TorchServe(folder).process is None
+
+
+@pytest.fixture
+def impostor(tmp_path):
+    """Run a process that looks like TorchServe with the settings of a folder; it takes the folder's path."""
+    with contextlib.ExitStack() as stack:
+
+        def run(config: Path) -> subprocess.Popen:
+            command = [sys.executable, "-c", "input()", "org.pytorch.serve.ModelServer", "-f", str(config)]
+            process = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE))
+            stack.callback(process.kill)
+            return process
+
+        yield run
+
+
+def pid_file(folder) -> Path:
+    (folder / "tmp").mkdir()
+    return folder / "tmp" / ".model_server.pid"
+
+
+def test_a_reused_process_number_is_not_ours(folder, impostor, tmp_path):
+    pid_file(folder).write_text(str(impostor(tmp_path / "config.properties").pid))
+    assert TorchServe(folder).process is None
+    assert not TorchServe(folder).stop()
+
+
+def test_a_server_that_ends_while_it_is_stopped(folder, impostor, monkeypatch):
+    running = impostor(folder.resolve() / "config.properties")
+    pid_file(folder).write_text(str(running.pid))
+
+    def ended(process, recursive):
+        running.kill()
+        running.wait()
+        raise psutil.NoSuchProcess(running.pid)
+
+    monkeypatch.setattr(psutil.Process, "children", ended)
+    assert TorchServe(folder).stop()
+
+
+def test_a_launcher_that_fails_is_reported(archives, folder, monkeypatch):
+    monkeypatch.setattr("server.instance.LOG_CONFIG", folder / "missing.xml")
+    with pytest.raises(ServerError, match=r"(?s)could not be started.*missing\.xml"):
+        start_server(folder, archives)
+
+
+def test_a_log_is_read_once(tmp_path):
+    log = tmp_path / "log"
+    assert find_in_rest(log, b"died", 0) == (0, False)
+    log.write_bytes(b"it died before\nnow it ")
+    assert find_in_rest(log, b"died", 15) == (15, False)
+    log.write_bytes(log.read_bytes() + b"died\n")
+    assert find_in_rest(log, b"died", 15) == (27, True)
+    assert find_in_rest(log, b"died", 27) == (27, False)
+    log.write_bytes(b"died again\n")  # rotated
+    assert find_in_rest(log, b"died", 27) == (11, True)
 
 
 def test_free_ports_differ():
