@@ -112,6 +112,19 @@ def test_fold_figures_by_hand():
     assert figures["auc"] == pytest.approx(6 / 9)
 
 
+def test_left_out_pictures_are_counted_apart():
+    """Nine known photographs, all surely right, must not dilute one sure error in two on an unseen generator."""
+    scores = np.array([0.01] * 9 + [0.05, 0.6])
+    logits = np.stack([np.log(1 - scores), np.log(scores)], axis=1)
+    labels = np.array([0] * 9 + [1, 1])
+    unseen = Unseen(FOLDS["tokens"], logits, labels, tuple(Path(f"{number}.jpg") for number in range(11)))
+    known = (np.array([[4.0, -4.0], [-4.0, 4.0]] * 50), np.array([0, 1] * 50))
+    figures, _ = score_round(known, [unseen], elsewhere=[])
+    row = figures["tokens"]["left_out"]
+    assert (row["count"], row["recall"]) == (2, 0.5)
+    assert row["wrong_above_0.9_confidence"] == 0.5 > figures["tokens"]["wrong_above_0.9_confidence"]
+
+
 def test_a_round_is_calibrated_by_what_others_had_not_seen(data_root, monkeypatch):
     """One model as if it were of two rounds: answers belong to their pictures, and the other's temper the first."""
     monkeypatch.setitem(FOLDS, "made", Fold("made", "a procedural generator", r"^checker_gan$"))
