@@ -30,7 +30,7 @@ class Request:
         value = self.options.get(name, default)
         if isinstance(value, _BYTES):
             value = bytes(value).decode("utf-8", errors="replace")
-        if value not in allowed:
+        if not isinstance(value, str) or value not in allowed:
             raise RequestError(
                 "invalid_option", f"{name!r} must be one of {', '.join(allowed)}.", allowed=list(allowed)
             )
@@ -46,13 +46,15 @@ def read_request(fields: dict[str, object], headers: Mapping[str, str] | None = 
     TorchServe the costly reading of a form; an option in the body wins over one in a header.
     Raises RequestError where there is no picture, more than one, or base64 that does not decode.
     """
+    # TorchServe's route /explanations calls the same handler and says so in a header, in this very spelling: it is set
+    # last on every request, so that a client's own has no effect. One that is spelt otherwise is the client's alone.
+    explain = (headers or {}).get("explain") == "True"
     headers = {name.lower(): value for name, value in (headers or {}).items()}
     picture, beside = _picture_and_options(fields)
     options = {
         name.removeprefix(OPTION_HEADER): value for name, value in headers.items() if name.startswith(OPTION_HEADER)
     }
-    # TorchServe's route /explanations calls the same handler and says so in a header.
-    return Request(picture, options | beside, headers.get("explain") == "True")
+    return Request(picture, options | beside, explain)
 
 
 def _picture_and_options(fields: dict[str, object]) -> tuple[bytes, dict[str, object]]:

@@ -43,6 +43,13 @@ def test_found(fields):
         ({"body": b'{"image": '}, "invalid_json"),
         ({"body": b'{"image": "\xff"}'}, "invalid_json"),
         ({"body": [1, 2]}, "no_picture"),
+        ({"body": [{"image": BASE64}]}, "no_picture"),
+        ({"body": 7}, "no_picture"),
+        ({"body": None}, "no_picture"),
+        ({"body": "a JSON string"}, "invalid_base64"),
+        ({"body": {"image": [BASE64]}}, "invalid_base64"),
+        ({"body": {"image": {"b64": BASE64}}}, "invalid_base64"),
+        ({"image": [BASE64]}, "no_picture"),
         ({"first": PICTURE, "second": PICTURE}, "no_image_field"),
         ({"note": "only text"}, "no_image_field"),
         ({"body": {"image": "A" * (limits.MAX_BYTES * 4 // 3 + 8)}}, "too_many_bytes"),
@@ -79,8 +86,18 @@ def test_options_in_headers(name):
         read_request({"body": PICTURE}, {name: "dog"}).choice("class", ("real", "gan"), "real")
 
 
-@pytest.mark.parametrize("value", ["dog", b"\xff\xfe", 7, None, ["gan"], {"a": 1}, "x" * 10_000])
-def test_options_that_are_not_offered(value):
+@pytest.mark.parametrize("allowed", [("real", "gan"), {"real": 1, "gan": 2}, {"real", "gan"}])
+@pytest.mark.parametrize("value", ["dog", b"\xff\xfe", 7, 1.5, None, True, ["gan"], {"a": 1}, "x" * 10_000])
+def test_options_that_are_not_offered(value, allowed):
     with pytest.raises(RequestError) as caught:
-        read_request({"body": {"image": BASE64, "class": value}}).choice("class", ("real", "gan"), "real")
+        read_request({"body": {"image": BASE64, "class": value}}).choice("class", allowed, "real")
     assert caught.value.code == "invalid_option" and len(caught.value.message) < 200
+
+
+@pytest.mark.parametrize("name", ["Explain", "EXPLAIN", "eXplain"])
+def test_only_torchserve_says_that_a_request_came_by_explanations(name):
+    """It sets `explain` on every request, whatever a client's header of another spelling says."""
+    assert not read_request({"body": PICTURE}, {name: "True"}).explain
+    assert not read_request({"body": PICTURE}, {"explain": "False", name: "True"}).explain
+    assert not read_request({"body": PICTURE}, {name: "True", "explain": "False"}).explain
+    assert read_request({"body": PICTURE}, {name: "False", "explain": "True"}).explain
