@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from archive_scripts.build import ROOT
 from handlers import limits
@@ -97,6 +98,67 @@ def test_float_tiff():
     assert np.asarray(decode(encoded(Image.fromarray(ramp), "TIFF")).image).max() == 255
 
 
+@pytest.mark.parametrize(
+    ("top", "signed"), [(255, False), (65535, False), (2**32 - 1, False), (255, True), (65535, True), (2**31 - 1, True)]
+)
+def test_32_bit_grey_counts_as_the_least_bits_that_hold_it(top, signed):
+    ramp = np.linspace(0, top, 64 * 64).reshape(64, 64).astype(np.uint32)
+    decoded = np.asarray(decode(_tiff(ramp, signed)).image)[..., 0]
+    assert np.abs(decoded.astype(int) - np.floor(ramp / top * 255)).max() <= 1
+
+
+def test_the_uint32_grey_of_the_cases():
+    file = ROOT.parent / "shared" / "cases" / "uint32_grey.tif"
+    if not file.exists():
+        pytest.skip("needs ../shared/cases, which this checkout does not have")
+    raw = np.asarray(Image.open(file)).view(np.uint32)
+    decoded = np.asarray(decode(file.read_bytes()).image)[..., 0]
+    assert len(np.unique(decoded)) > 2
+    assert np.abs(decoded.astype(int) - (raw >> 24).astype(int)).max() <= 1
+
+
+def test_negative_grey_is_black():
+    ramp = np.linspace(-1000, 255, 64 * 64).reshape(64, 64).astype(np.int32)
+    decoded = np.asarray(decode(_tiff(ramp.view(np.uint32), signed=True)).image)[..., 0]
+    assert (decoded == ramp.clip(0)).all()
+
+
+def _tiff(grey: np.ndarray, signed: bool) -> bytes:
+    """A TIFF of 32-bit grey; Pillow writes its numbers as signed ones, and says so in the tag 339."""
+    data = encoded(Image.fromarray(grey.view(np.int32)), "TIFF")
+    entry = struct.pack("<HHI", 339, 3, 1)
+    assert data.count(entry) == 1
+    at = data.index(entry) + len(entry)
+    return data[:at] + struct.pack("<H", 2 if signed else 1) + data[at + 2 :]
+
+
+_PROFILES = {
+    "none": None,
+    "sRGB": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
+    "LAB": ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes(),
+    "of no use": b"no profile at all",
+}
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_colour_profiles_are_not_applied(photo, mode, image_format):
+    """The stored values are what is tested for traces, and what the models were trained on."""
+    if mode != "RGB" and image_format in ("WEBP", "AVIF") or (mode, image_format) == ("CMYK", "PNG"):
+        pytest.skip(f"{image_format} has no {mode}")
+    seen = {
+        name: decode(encoded(photo.convert(mode), image_format, icc_profile=profile)).image.tobytes()
+        for name, profile in _PROFILES.items()
+    }
+    assert len(set(seen.values())) == 1
+
+
+def test_cmyk_is_converted_by_pillows_formula(photo):
+    cmyk = photo.convert("CMYK")
+    data = encoded(cmyk, "TIFF", icc_profile=_PROFILES["sRGB"])
+    assert decode(data).image.tobytes() == cmyk.convert("RGB").tobytes()
+
+
 @pytest.mark.parametrize("image_format", ["GIF", "WEBP", "TIFF", "PNG"])
 def test_first_frame_of_several(image_format):
     frames = [Image.new("RGB", (48, 48), colour) for colour in ("red", "lime")]
@@ -133,6 +195,48 @@ def test_exif_orientation_is_applied(orientation):
     decoded = decode(encoded(stored, "JPEG", quality=95, exif=exif)).image
     assert decoded.size == (96, 64)
     assert decoded.getpixel((8, 8))[0] > 200 and decoded.getpixel((80, 50))[2] > 200
+
+
+_XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>"""
+
+
+def _xmp_text() -> PngInfo:
+    texts = PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", _XMP.decode())
+    return texts
+
+
+def _make_and_orientation(orientation: int | None) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x010F] = "A maker"
+    if orientation:
+        exif[0x0112] = orientation
+    return exif
+
+
+@pytest.mark.parametrize("exif", [None, _make_and_orientation(None)])
+@pytest.mark.parametrize(
+    ("image_format", "options"),
+    [
+        ("JPEG", {"xmp": _XMP}), ("PNG", {"pnginfo": _xmp_text()}), ("WEBP", {"xmp": _XMP}), ("AVIF", {"xmp": _XMP}),
+        ("TIFF", {"tiffinfo": {700: _XMP}}),
+    ],
+)  # fmt: skip
+def test_an_orientation_in_xmp_alone_turns_nothing(photo, image_format, options, exif):
+    """Browsers show such a picture as it is stored, and boxes must fit what they show."""
+    if exif is not None and image_format != "TIFF":
+        options = options | {"exif": exif}
+    decoded = decode(encoded(photo, image_format, **options), 100)
+    assert decoded.size == photo.size
+    assert decoded.image.size[0] > decoded.image.size[1]
+    assert decoded.exif.get(0x0112, 1) == 1
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_an_orientation_in_exif_wins_over_xmp(photo, orientation):
+    data = encoded(photo, "PNG", pnginfo=_xmp_text(), exif=_make_and_orientation(orientation))
+    assert decode(data).size == (photo.size if orientation == 3 else photo.size[::-1])
 
 
 def error_code(data: bytes) -> str:
