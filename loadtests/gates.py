@@ -13,7 +13,7 @@ from measuring.summary import percentile
 BUDGET = {"authenticity": 1000, "generator_type": 1000, "explanation": 2000}  # milliseconds, p99, ordinary load
 TIMEOUT = 30_000  # milliseconds, p99, under overload: the time-out that docs/api.md gives to callers
 SPREAD = 2.5  # p99 / p50
-GROWTH = 0.03
+GROWTH = 3  # per cent
 RECOVERY = 30  # seconds; a full queue takes some of them to work off
 ENOUGH = 100  # requests for a p99: of fewer it is their slowest
 TYPICAL_KIND = kind_name(*TYPICAL)
@@ -77,64 +77,49 @@ def requests_sent(usual: Stages, rate: float, ordinary: Sequence[Request]) -> Ga
 
 def workers_ended(memory: Sequence[Sample]) -> Gate:
     """Allow no worker to end, even where no request was lost by it."""
-    ended = ended_processes(memory)
-    return Gate("workers that ended", str(ended) if memory else "not sampled", "0", ended == 0 if memory else None)
+    return _at_most("workers that ended", ended_processes(memory) if memory else None, 0)
 
 
 def within_budget(requests: Sequence[Request], endpoint: str) -> Gate:
     """Limit the p99 of all served images, large ones too."""
-    return _p99_gate(f"p99 of {endpoint}", latencies(requests, endpoint), BUDGET[endpoint])
+    served = latencies(requests, endpoint)
+    return _at_most(f"p99 of {endpoint}", percentile(served, 0.99) if served else None, BUDGET[endpoint], " ms")
 
 
 def within_timeout(requests: Sequence[Request], beyond: tuple[float, float]) -> Gate:
     """Require that what is accepted under overload is answered before callers give up."""
     during = [request for request in requests if beyond[0] <= request.second < beyond[1]]
-    served = [found for endpoint in ENDPOINTS if (found := latencies(during, endpoint))]
-    slowest = max(served, key=lambda values: percentile(values, 0.99), default=[])
-    return _p99_gate("slowest p99 under overload", slowest, TIMEOUT)
+    p99s = [percentile(served, 0.99) for endpoint in ENDPOINTS if (served := latencies(during, endpoint))]
+    return _at_most("slowest p99 under overload", max(p99s, default=None), TIMEOUT, " ms")
 
 
 def latency_spread(requests: Sequence[Request]) -> Gate:
     """Limit p99 / p50 of one kind of image at a constant rate, where nothing but the server spreads latencies."""
-    name, limit = f"p99 / p50 of authenticity, {TYPICAL_KIND}", f"<= {SPREAD}"
     served = latencies(requests, "authenticity", TYPICAL_KIND)
-    if len(served) < ENOUGH:
-        return _too_few(name, limit, served)
-    spread = percentile(served, 0.99) / percentile(served, 0.5)
-    return Gate(name, f"{spread:.2f}", limit, spread <= SPREAD)
+    spread = percentile(served, 0.99) / percentile(served, 0.5) if len(served) >= ENOUGH else None
+    return _at_most(f"p99 / p50 of authenticity, {TYPICAL_KIND}", spread, SPREAD)
 
 
 def recovery(requests: Sequence[Request], beyond: tuple[float, float]) -> Gate:
     """Limit the time from the end of an overload until the last request that was rejected, failed or over budget."""
     after = [request for request in requests if request.second >= beyond[1]]
-    name, limit = "recovery after the overload", f"<= {RECOVERY} s"
-    if not any(request.second >= beyond[1] + RECOVERY for request in after):
-        return _too_few(name, limit, after)
     late = [
         request.second - beyond[1]
         for request in after
         if request.outcome in ("rejected", "failed") or request.milliseconds > BUDGET[request.endpoint]
     ]
-    seconds = max(late, default=0.0)
-    return Gate(name, f"{seconds:.1f} s", limit, seconds <= RECOVERY)
+    watched = any(request.second >= beyond[1] + RECOVERY for request in after)
+    return _at_most("recovery after the overload", max(late, default=0.0) if watched else None, RECOVERY, " s")
 
 
 def memory_growth(memory: Sequence[Sample], process: str) -> Gate:
     """Limit the growth from the first tenth of the run, after its warm-up, to the last."""
-    name, limit, held = f"memory growth, {process}", f"< {GROWTH:.0%}", growth(memory, process)
-    if not held:
-        return Gate(name, "too few samples", limit, None)
-    first, last = held
-    value = f"{last / first - 1:+.1%} ({first / 2**20:.0f} to {last / 2**20:.0f} MiB)"
-    return Gate(name, value, limit, last / first - 1 < GROWTH)
+    held = growth(memory, process)
+    mib = f" % ({held[0] / 2**20:.0f} to {held[1] / 2**20:.0f} MiB)" if held else ""
+    return _at_most(f"memory growth, {process}", 100 * (held[1] / held[0] - 1) if held else None, GROWTH, mib)
 
 
-def _p99_gate(name: str, served: Sequence[float], limit: int) -> Gate:
-    if not served:
-        return _too_few(name, f"<= {limit} ms", served)
-    p99 = percentile(served, 0.99)
-    return Gate(name, f"{p99:.0f} ms", f"<= {limit} ms", p99 <= limit)
-
-
-def _too_few(name: str, limit: str, recorded: Sequence[object]) -> Gate:
-    return Gate(name, f"too few requests ({len(recorded)})", limit, None)
+def _at_most(name: str, value: float | None, limit: float, unit: str = "") -> Gate:
+    if value is None:
+        return Gate(name, "too little was recorded", f"<= {limit}", None)
+    return Gate(name, f"{value:.3g}{unit}" if value < 100 else f"{value:.0f}{unit}", f"<= {limit}", value <= limit)
