@@ -8,11 +8,13 @@ import json
 import logging
 import os
 from abc import ABC, abstractmethod
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from handlers.card import check_servable
 from handlers.classifier import Classifier
 from handlers.decode import Picture, decode
 from handlers.engine import Engine, choose_engine
@@ -51,6 +53,8 @@ class BatchHandler(ABC):
         torch.set_num_threads(threads)
         folder = Path(properties["model_dir"])
         self.classifiers = {name: Classifier(folder, name, device) for name in self.model_names}
+        for classifier in self.classifiers.values():
+            check_servable(classifier.card)
         self.needed_side = max(needed_side(one.card.preprocessing) for one in self.classifiers.values())
         # Models trained as heads on one trunk share its engine: it runs once for all of them.
         self.engines: dict[str, Engine] = {}
@@ -70,15 +74,22 @@ class BatchHandler(ABC):
         answers: dict[int, str] = {}
         prepared = {}
         for index, fields in enumerate(data):
+            if not fields and context.get_request_header(index, "describe") == "True":
+                answers[index] = _as_text({"models": [asdict(one.card) for one in self.classifiers.values()]})
+                continue
             try:
                 request = read_request(fields, context.get_all_request_header(index))
                 prepared[index] = self.prepare(decode(request.picture, self.needed_side), request)
             except Exception as error:
                 answers[index] = self._fault(index, error, context)
-        outputs = self.infer(list(prepared.values())) if prepared else []
+        outputs: list[Any] = [None] * len(prepared)
+        try:
+            outputs = self.infer(list(prepared.values())) if prepared else []
+        except Exception:
+            logger.exception("a batch of %d failed: trying each picture alone", len(prepared))
         for (index, item), output in zip(prepared.items(), outputs, strict=True):
             try:
-                answers[index] = _as_text(self.answer(item, output))
+                answers[index] = _as_text(self.answer(item, self.infer([item])[0] if output is None else output))
             except Exception as error:
                 answers[index] = self._fault(index, error, context)
         for index in range(len(data)):
