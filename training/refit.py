@@ -7,7 +7,7 @@ arXiv 2204.02937, on retraining the last layer). Authenticity's head is besides 
 content tells less of their class (training/content.py).
 
 The run stays as it is. Beside its files appears, at once and whole, a folder `refitted` that is a run of its own; where
-it is there already and was made from these weights, nothing is done.
+it is there already and was made from these weights with this --content, nothing is done.
 """
 
 import argparse
@@ -72,7 +72,8 @@ def main() -> None:
     if not tasks:
         parser.error(f"{arguments.run} holds no finished model")
     made_from = {task: file_sha256(arguments.run / f"{task}.safetensors") for task in tasks}
-    if out.exists() and read_settings(out)["refitted_from"] == made_from:
+    made_with = {"content": str(arguments.content), "refitted_from": made_from}
+    if out.exists() and made_with.items() <= read_settings(out).items():
         print(f"{out} is there already.")
         return
     settings = read_settings(arguments.run)
@@ -108,8 +109,7 @@ def main() -> None:
         replace_json(temporary / f"{task}.json", card | {"weights_sha256": file_sha256(weights_file)})
         print(f"{task}: head fitted on {len(items)} training pictures")
     command = f"python -m training.refit {shlex.join(sys.argv[1:])}"
-    changed = {"commands": [*settings["commands"], command], "refitted_from": made_from}
-    replace_json(temporary / "settings.json", settings | changed)
+    replace_json(temporary / "settings.json", settings | made_with | {"commands": [*settings["commands"], command]})
     shutil.copy(arguments.run / "curves.csv", temporary)
     shutil.rmtree(out, ignore_errors=True)
     temporary.rename(out)

@@ -237,6 +237,7 @@ def main() -> None:
     )
     parser.add_argument("--part", choices=LEFT_OUT_PARTS, default="validation")
     parser.add_argument("--seed", type=int, default=0, help="of the trainings; scoring takes it from them")
+    parser.add_argument("--content", type=float, default=1.0, help="as of training.refit")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("train_options", nargs="*", help="after --: further options of training.train")
     arguments = parser.parse_args()
@@ -250,7 +251,7 @@ def main() -> None:
         ]  # fmt: skip
         _run(command)
         refit = [sys.executable, "-m", "training.refit", "--data", str(arguments.data), "--run", str(run)]
-        _run([*refit, "--workers", str(arguments.workers)])
+        _run([*refit, "--content", str(arguments.content), "--workers", str(arguments.workers)])
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     records = read_artifact(arguments.data)

@@ -30,6 +30,7 @@ from tests.procedural import encoded
 from training.data import CLASSES, data_digest, read_artifact, split
 from training.folds import FOLDS, Fold
 from training.quantise import find_band, pixels_of, score, unseen_changes
+from training.recipe import read_settings, recipe_changes
 from training.refit import refitted
 
 SMALL = ["--init", "none", "--train-size", "64", "--size", "64", "--batch", "16", "--workers", "0", "--lr", "2e-3"]
@@ -144,6 +145,19 @@ def test_heads_are_fitted_anew_and_trunks_stay(refitted_run, runs, data_root):
     done = run(["-m", "training.refit", "--data", str(data_root), "--run", str(refitted_run.parent)])
     assert "there already" in done.stdout
     assert not [path for path in refitted_run.parent.iterdir() if path.name.endswith(".partial")]
+
+
+def test_heads_are_fitted_anew_by_another_content(refitted_run, data_root, tmp_path):
+    copied = shutil.copytree(refitted_run.parent, tmp_path / "both")
+    run([
+        "-m", "training.refit", "--data", str(data_root), "--run", str(copied), "--content", "0", "--workers", "0",
+    ])  # fmt: skip
+    by_default, by_counts = (
+        Classifier(refitted(one), "authenticity", torch.device("cpu")) for one in (refitted_run.parent, copied)
+    )
+    assert not torch.equal(by_default.head.weight, by_counts.head.weight)
+    settings = [read_settings(refitted(one)) for one in (refitted_run.parent, copied)]
+    assert recipe_changes(*settings) == ["content: 1.0 and 0.0"]
 
 
 @pytest.fixture(scope="module")
