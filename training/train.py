@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
@@ -117,10 +118,11 @@ train_items, validation_items = (
     for part in (parts["train"], parts["validation"])
 )
 sampler = BalancedSampler(weights, args.seed, rank, world)
+augmentation = TrainingTransform(preprocessing, args.train_size, args.native, args.wear, args.seed, rank)
 train_loader = DataLoader(
     Pictures(
         train_items,
-        TrainingTransform(preprocessing, args.train_size, args.native, args.wear),
+        augmentation,
         needed_side(preprocessing),
     ),
     batch_size=args.batch, sampler=sampler, num_workers=args.workers, drop_last=True,
@@ -266,6 +268,9 @@ if is_first:
 last_saved = time.monotonic()
 while progress["epoch"] < args.epochs and not progress["stopped"]:
     sampler.begin(progress["epoch"], skip=progress["step"] * args.batch)
+    augmentation.begin(progress["epoch"])
+    # CutMix draws from torch's own generator: on each process something else.
+    torch.manual_seed(int(np.random.SeedSequence([args.seed, rank, progress["epoch"]]).generate_state(1)[0]))
     network.train()
     started, losses = time.monotonic(), []
     batches = tqdm(
