@@ -1,4 +1,4 @@
-"""Makes training/frozen, a few pictures that the project may carry: `python -m tests.make_frozen`.
+"""Makes tests/golden, a few pictures that the project may carry: `python -m tests.make_frozen`.
 
 Photographs from the package scikit-image, all in the public domain or CC0 (astronaut: NASA; cat, coffee, rocket),
 through ArtiFact's recipe, and pictures by tests/procedural.py. Released cards say what the models make of these files,

@@ -25,14 +25,16 @@ from training.unseen import ERROR, Unseen, calibrate, finished_rounds
 RELEASED = Path(__file__).resolve().parent.parent / "model_store" / "released"
 # Made by tests/make_frozen.py: what anybody can score, to see that weights and preprocessing are still the released
 # ones. It measures no quality.
-FROZEN = Path(__file__).resolve().parent / "frozen"
+FROZEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the ArtiFact root that the run was trained on")
     parser.add_argument("--run", type=Path, required=True, help="the run's folder")
-    parser.add_argument("--rounds", type=Path, help="the --out of a finished training.unseen of the same recipe")
+    parser.add_argument(
+        "--rounds", type=Path, help="the --out of a finished training.unseen of the same recipe; another is refused"
+    )
     parser.add_argument("--version", required=True, help="of the released model, such as 1.0")
     parser.add_argument("--released", type=Path, default=RELEASED, help="where weights and card go")
     parser.add_argument("--batch", type=int, default=32)
@@ -49,7 +51,7 @@ def main() -> None:
         unseen: list[Unseen] = []
         if arguments.rounds:
             try:
-                rounds = finished_rounds(arguments.rounds, task, device, records, arguments.workers)
+                rounds = finished_rounds(arguments.rounds, task, device, records, arguments.workers, run=arguments.run)
             except ValueError as error:
                 sys.exit(f"error: {error}")
             if not rounds:
