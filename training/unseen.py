@@ -120,17 +120,26 @@ class Round:
         return predict(self.classifier, items, 32, self.workers, bf16=bf16), np.array([label for _, label in items])
 
 
-def finished_rounds(folder: Path, task: str, device: torch.device, records: list[Record], workers: int) -> list[Round]:
+def finished_rounds(
+    folder: Path,
+    task: str,
+    device: torch.device,
+    records: list[Record],
+    workers: int,
+    run: Path | None = None,
+) -> list[Round]:
     """The rounds in a folder of this command whose trainings and heads are finished, with the seeds of their runs.
 
-    Raises ValueError where they are not of one recipe.
+    run: the folder of the run that they are to speak for. Raises ValueError where not all are of one recipe, which the
+    folds that are left out are no part of.
     """
-    runs = [(refitted(folder / f"round_{number}"), names) for number, names in enumerate(ROUNDS)]
-    runs = [(run, names) for run, names in runs if (run / f"{task}.json").exists()]
-    for run, _ in runs[1:]:
-        if changes := recipe_changes(read_settings(runs[0][0]), read_settings(run), besides=("leave_out",)):
-            raise ValueError(f"{runs[0][0]} and {run} were trained by different recipes: {'; '.join(changes)}")
-    return [Round(run, names, task, device, records, seed_of(run, task), workers) for run, names in runs]
+    rounds = [(refitted(folder / f"round_{number}"), names) for number, names in enumerate(ROUNDS)]
+    rounds = [(path, names) for path, names in rounds if (path / f"{task}.json").exists()]
+    paths = [*([run] if run else []), *(path for path, _ in rounds)]
+    for path in paths[1:]:
+        if changes := recipe_changes(read_settings(paths[0]), read_settings(path), besides=("leave_out",)):
+            raise ValueError(f"{paths[0]} and {path} were trained by different recipes: {'; '.join(changes)}")
+    return [Round(path, names, task, device, records, seed_of(path, task), workers) for path, names in rounds]
 
 
 def generated(logits: np.ndarray, temperature: float) -> np.ndarray:

@@ -49,3 +49,21 @@ def test_rounds_of_different_recipes_are_not_scored_together(tmp_path):
         (folder / "settings.json").write_text(json.dumps(SETTINGS | {"epochs": epochs, "leave_out": str(number)}))
     with pytest.raises(ValueError, match="round_2.*epochs: 6 and 9"):
         finished_rounds(tmp_path, "authenticity", torch.device("cpu"), [], workers=0)
+
+
+@pytest.mark.parametrize("change", [{"epochs": "9"}, {"patience": "3"}, {"content": "0.5"}, {"seed": "1"}])
+def test_rounds_speak_only_for_a_run_of_their_recipe(tmp_path, change, monkeypatch):
+    monkeypatch.setattr("training.unseen.Classifier", lambda *_: None)
+    rounds = SETTINGS | {"patience": "6", "content": "1.0", "seed": "0"}
+    for folder, settings in (
+        ("round_0/refitted", rounds),
+        ("run", rounds | {"leave_out": "()"}),
+        ("other", rounds | change),
+    ):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "authenticity.json").write_text("{}")
+        (tmp_path / folder / "settings.json").write_text(json.dumps(settings))
+    asked = tmp_path, "authenticity", torch.device("cpu"), [], 0
+    assert len(finished_rounds(*asked, run=tmp_path / "run")) == 1
+    with pytest.raises(ValueError, match=next(iter(change))):
+        finished_rounds(*asked, run=tmp_path / "other")
