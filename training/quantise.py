@@ -29,6 +29,7 @@ from handlers.gate import missed
 from handlers.network import file_sha256
 from handlers.openvino_trunk import OpenVinoTrunk, openvino, save_network, to_openvino
 from handlers.preprocessing import needed_side, picture_to_pixels
+from handlers.processor import CPUINFO
 from handlers.trunk import PixelTrunk
 from handlers.verdicts import verdict
 from training.data import CLASSES, Pictures, Record, labelled, read_artifact, split
@@ -48,7 +49,7 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Trunk:
-    """A trunk in fp32 and in each fast precision, ready to run."""
+    """A trunk in fp32 and in each fast precision that this processor computes, ready to run."""
 
     exact: OpenVinoTrunk
     fast: dict[str, OpenVinoTrunk]
@@ -82,6 +83,26 @@ def quantised(model: openvino.Model, pixels: np.ndarray) -> openvino.Model:
     )
 
 
+def compiled(networks: dict[str, Path], threads: int) -> dict[str, OpenVinoTrunk]:
+    """Compile a network for each precision, without those that this processor does not compute; they are named.
+
+    Measured all the same, they would pass the gate as the fp32 that OpenVINO falls back to.
+    """
+    trunks = {}
+    for precision, network in networks.items():
+        try:
+            trunks[precision] = OpenVinoTrunk(network, precision, threads)
+        except RuntimeError as error:
+            print(f"{precision} cannot be measured and gets no band: {error}")
+    return trunks
+
+
+def processor_flags(cpuinfo: Path = CPUINFO) -> dict[str, bool]:
+    """Say which instructions that bf16 and int8 are computed with this processor has."""
+    flags = next((line.split() for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), [])
+    return {flag: flag in flags for flag in ("amx_bf16", "avx512_bf16", "avx512_vnni", "avx_vnni")}
+
+
 def prepare(classifier: Classifier, training: list[Record], seed: int) -> Trunk:
     """Quantises a classifier's trunk with some of these training pictures."""
     chosen = random.Random(seed).sample(training, min(PICTURES, len(training)))
@@ -93,7 +114,7 @@ def prepare(classifier: Classifier, training: list[Record], seed: int) -> Trunk:
         save_network(quantised(model, pixels_of(chosen, classifier)), int8)
         return Trunk(
             exact=OpenVinoTrunk(exact, "fp32", threads),
-            fast={"bf16": OpenVinoTrunk(exact, "bf16", threads), "int8": OpenVinoTrunk(int8, "int8", threads)},
+            fast=compiled({"bf16": exact, "int8": int8}, threads),
             int8=(int8.read_bytes(), int8.with_suffix(".bin").read_bytes()),
         )
 
@@ -213,6 +234,8 @@ def main() -> None:
     refused = False
     for trunk_id, classifiers in by_trunk.items():
         gate = quantise(trunk_id, classifiers, parts, arguments.released, seed)
+        if not gate["figures"]:
+            sys.exit("error: this processor computes no precision below fp32, so none can be measured here")
         for precision, figures in gate["figures"].items():
             if precision in unseen:
                 figures["unseen_balanced_accuracy_change"] = round(float(np.mean(list(unseen[precision].values()))), 5)
@@ -222,6 +245,8 @@ def main() -> None:
             "data": arguments.data.name,
             "seed": str(seed),
             "processor": platform.processor() or platform.machine(),
+            "processor_flags": processor_flags(),
+            "compiled_precisions": gate.pop("compiled_precisions"),
             "openvino": openvino.get_version(),
             "nncf": nncf.__version__,
             "torch": torch.__version__,
@@ -280,7 +305,8 @@ def quantise(
             },
             "models": by_model,
         }
-    return {"bands": bands, "figures": figures, "files": files}
+    compiled_to = {precision: fast.precision for precision, fast in trunk.fast.items()}
+    return {"bands": bands, "figures": figures, "files": files, "compiled_precisions": compiled_to}
 
 
 if __name__ == "__main__":

@@ -239,6 +239,7 @@ def test_a_quantised_trunk_is_packed_once_it_passed_its_gate(released, data_root
         ["-m", "training.quantise", "--data", str(data_root), "--released", str(copied), "--without", "bf16"],
         check=False,
     )
+    has_bf16 = "bf16 cannot be measured" not in done.stdout
     assert done.returncode == 1 and "unseen_balanced_accuracy_change was not measured" in done.stdout, done.stderr
     classifier = Classifier(copied, "authenticity", torch.device("cpu"))
     path = copied / gate_file(classifier.trunk_id)
@@ -247,7 +248,9 @@ def test_a_quantised_trunk_is_packed_once_it_passed_its_gate(released, data_root
         build("authenticity", copied, tmp_path)
 
     gate = json.loads(path.read_text())
-    assert set(gate["figures"]) == {"bf16", "int8"} and set(gate["bands"]) == {"int8"}
+    assert set(gate["figures"]) == {"int8"} | ({"bf16"} if has_bf16 else set()) and set(gate["bands"]) == {"int8"}
+    assert set(gate["conditions"]["compiled_precisions"]) == set(gate["figures"])
+    assert has_bf16 or not gate["conditions"]["processor_flags"]["amx_bf16"]
     for figures in gate["figures"].values():
         assert set(LIMITS) - set(figures) == {"unseen_balanced_accuracy_change"}
         figures |= dict.fromkeys(LIMITS, 0.0)
@@ -283,8 +286,10 @@ def test_rounds_are_quantised_as_the_released_model_is(released, refitted_run, d
 
     monkeypatch.setattr("training.quantise.find_band", find)
     changes = unseen_changes(tmp_path, read_artifact(data_root), card)
-    assert set(changes) == {"bf16", "int8"} and all(set(by_fold) == {"made"} for by_fold in changes.values())
-    assert asked == [(card.temperature, card.thresholds)] * 2
+    assert {"int8"} <= set(changes) <= {"bf16", "int8"} and all(
+        set(by_fold) == {"made"} for by_fold in changes.values()
+    )
+    assert asked == [(card.temperature, card.thresholds)] * len(changes)
     assert all(abs(by_fold["made"]) < 0.05 for by_fold in changes.values())
 
 
