@@ -1,0 +1,53 @@
+"""Metrics of held-out groups by hand: what is said of unknown sources counts the left-out images alone."""
+
+import numpy as np
+import pytest
+
+from evaluation.held_out import HeldOutGroup, score_group, score_groups
+from imagetrust.models.config import Thresholds
+
+THRESHOLDS = Thresholds(real=0.2, generated=0.8)
+
+
+def generators(*probabilities: float) -> HeldOutGroup:
+    """Left-out generated images with these probabilities, beside four real ones that are all right and confident."""
+    count = len(probabilities)
+    return HeldOutGroup(
+        reason="made",
+        generated=np.array([*probabilities, 0.01, 0.01, 0.01, 0.01]),
+        labels=np.array([1] * count + [0] * 4),
+        left_out=np.array([True] * count + [False] * 4),
+        thresholds=THRESHOLDS,
+    )
+
+
+def test_a_group_by_hand():
+    row = score_group(generators(0.05, 0.4, 0.9, 0.7))
+    assert row["left_out_class"] == "generated"
+    assert row["recall"]["value"] == 0.5 and row["recall"]["count"] == 4
+    assert row["other_class_recall"]["value"] == 1
+    assert row["balanced_accuracy"] == 0.75
+    assert row["roc_auc"] == 1
+    left_out = row["left_out"]
+    assert left_out["confident_errors"]["value"] == 0.25 and left_out["confident_errors"]["count"] == 4
+    assert left_out["coverage"]["value"] == 0.5
+    assert left_out["selective_risk"]["value"] == 0.5
+    assert left_out["wrong_verdicts"]["value"] == 0.25
+
+
+def test_known_images_take_no_part_in_calibration():
+    assert score_group(generators(0.95, 0.95))["left_out"]["expected_calibration_error"] == pytest.approx(0.05)
+
+
+def test_groups_together():
+    real = HeldOutGroup("real", np.array([0.9, 0.1, 0.9]), np.array([0, 0, 1]), np.array([1, 1, 0], bool), THRESHOLDS)
+    section = score_groups({"easy": generators(0.9, 0.9), "hard": generators(0.1, 0.9), "photos": real})
+    assert section["generators"]["mean_recall"] == 0.75
+    assert section["generators"]["worst_group"] == "hard"
+    assert section["generators"]["left_out"]["coverage"]["count"] == 4
+    assert section["real_sources"]["left_out"]["wrong_verdicts"]["value"] == 0.5
+
+
+def test_a_group_of_both_classes_is_refused():
+    with pytest.raises(ValueError, match="one class"):
+        HeldOutGroup("mixed", np.array([0.1, 0.9]), np.array([0, 1]), np.array([True, True]), THRESHOLDS)
