@@ -20,7 +20,7 @@ import torch
 import yaml
 
 from archive_scripts.networks import write_exact_network
-from handlers.card import read_card
+from handlers.card import check_servable, read_card
 from handlers.classifier import Classifier
 from handlers.engine import gate_file, quantised_file
 from handlers.explanation import TRUST_ANCHORS
@@ -68,6 +68,7 @@ def build(
             if not file.is_file():
                 raise BuildError(f"{endpoint} needs {file}, which is not there")
         cards[name] = read_card(card_file)
+        check_servable(cards[name])
         if file_sha256(weights) != cards[name].weights_sha256:
             raise BuildError(f"{weights} is not the file that {card_file.name} describes")
     version = cards.get(endpoint, next(iter(cards.values()))).version

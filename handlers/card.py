@@ -51,6 +51,14 @@ class Card:
     weights_sha256: str
 
 
+def check_servable(card: Card) -> None:
+    """Raise ValueError where a card lacks the thresholds that its model's verdict needs: training leaves them open."""
+    if "generated" in card.classes and card.thresholds is None:
+        raise ValueError(
+            f"{card.name}.json has no thresholds: training.release sets them, before that nothing is served"
+        )
+
+
 def read_card(path: Path) -> Card:
     """Reads a card file.
 
