@@ -22,7 +22,8 @@ from handlers.trunk import HalfTrunk, PixelTrunk, TorchTrunk
 logger = logging.getLogger(__name__)
 
 Trunk = Callable[[np.ndarray], torch.Tensor]
-PRECISIONS = ("auto", "bf16", "int8", "fp32")  # the setting `precision` of an archive's handler
+# The setting `precision` of an archive's handler, by torch's name of the device.
+PRECISIONS = {"cpu": ("auto", "bf16", "int8", "fp32"), "cuda": ("auto", "fp16", "fp32")}
 
 
 def exact_file(trunk_id: str) -> str:
@@ -78,10 +79,11 @@ def choose_engine(folder: Path, classifier: Classifier, threads: int, precision:
 
     On a GPU fp16; on a processor OpenVINO in the fastest precision that the trunk's gate lists; in fp32 where it lists
     none; torch where OpenVINO is missing or fails. The log says which, and why it is not a faster one.
-    Raises ValueError for a precision that is not one of PRECISIONS.
+    Raises ValueError for a precision that PRECISIONS does not name for the device.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+    device = classifier.device.type
+    if precision not in PRECISIONS[device]:
+        raise ValueError(f"on {device} the precision must be one of {', '.join(PRECISIONS[device])}, not {precision!r}")
     gate_path = folder / gate_file(classifier.trunk_id)
     bands = _passed(json.loads(gate_path.read_text())) if gate_path.exists() else {}
     if classifier.device.type == "cuda":

@@ -24,7 +24,8 @@ class OpenVinoTrunk:
     """Runs a network file (.xml, its weights beside it in .bin) in one of the precisions "fp32", "bf16" and "int8".
 
     batch_sizes: what it is compiled for, the largest first and 1 among them; each takes some 30 MB for Lite0 in fp32.
-    Raises RuntimeError where the file is missing or cannot be compiled.
+    precision: what it was compiled to, always the one asked for.
+    Raises RuntimeError where the file is missing, cannot be compiled, or is compiled to another precision.
     """
 
     def __init__(self, network: Path, precision: str, threads: int, batch_sizes: tuple[int, ...] = BATCH_SIZES) -> None:
@@ -35,12 +36,18 @@ class OpenVinoTrunk:
             # Pinned, the workers of one machine would all choose the same cores.
             "ENABLE_CPU_PINNING": False,
         }
+        self.precision = precision
         core = openvino.Core()
         self._requests = {}
         for size in batch_sizes:
             model = core.read_model(network)
             model.reshape([size, *list(model.input(0).partial_shape)[1:]])
-            self._requests[size] = core.compile_model(model, "CPU", settings).create_infer_request()
+            compiled = core.compile_model(model, "CPU", settings)
+            # Where the processor lacks bf16, OpenVINO computes in fp32 and says so here alone.
+            got = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+            if got != _INFERENCE_PRECISION[precision]:
+                raise RuntimeError(f"this processor has no {precision}: OpenVINO computes in {got}")
+            self._requests[size] = compiled.create_infer_request()
 
     def __call__(self, pixels: np.ndarray) -> torch.Tensor:
         """(N, size, size, 3) uint8 to float32 features (N, C, size / 32, size / 32)."""

@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ import torch
 from archive_scripts.build import RELEASED
 from archive_scripts.networks import write_exact_network
 from handlers.classifier import Classifier
-from handlers.engine import Engine, choose_engine, gate_file, quantised_file
+from handlers.engine import Engine, choose_engine, exact_file, gate_file, quantised_file
 from handlers.gate import LIMITS, missed
+from handlers.openvino_trunk import OpenVinoTrunk
 from handlers.preprocessing import pixels_to_tensor
 from handlers.processor import fast_precisions
 from handlers.trunk import PixelTrunk, TorchTrunk
@@ -86,9 +88,33 @@ def test_a_picture_is_seen_alike_in_batches_of_any_size(archive, classifiers, pi
     assert together.shape[0] == count and torch.allclose(together, alone, atol=1e-5)
 
 
+def _needs(precision: str, archive: Path, classifier: Classifier) -> None:
+    try:
+        OpenVinoTrunk(archive / exact_file(classifier.trunk_id), precision, threads=1)
+    except RuntimeError as error:
+        pytest.skip(str(error))
+
+
+def test_what_is_compiled_is_what_was_asked_for_or_refused(archive, classifiers, pixels, caplog):
+    """OpenVINO takes the hint bf16 on any processor, and computes in fp32 where there is none."""
+    network = archive / exact_file(classifiers[0].trunk_id)
+    exact = OpenVinoTrunk(network, "fp32", threads=1)
+    assert exact.precision == "fp32"
+    try:
+        fast = OpenVinoTrunk(network, "bf16", threads=1)
+    except RuntimeError as error:
+        assert "has no bf16" in str(error)
+        with caplog.at_level(logging.WARNING):
+            engine = choose_engine(archive, classifiers[0], threads=1, precision="bf16")
+        assert engine.name == "openvino fp32" and "has no bf16" in caplog.text
+    else:
+        assert fast.precision == "bf16" and not torch.equal(fast(pixels[:2]), exact(pixels[:2]))
+
+
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
 def test_fast_answers_differ_only_where_the_gate_allows(archive, classifiers, pixels, reference, precision):
     """Each logit stays near, and whatever is within the band is fp32's to the last digits."""
+    _needs(precision, archive, classifiers[0])
     engine = choose_engine(archive, classifiers[0], threads=1, precision=precision)
     assert engine.name == f"openvino {precision}" and set(engine.bands) == set(reference)
     features, logits = engine.score(pixels, classifiers)
@@ -190,9 +216,14 @@ def test_a_precision_that_missed_its_gate_is_not_used(archive, classifiers, tmp_
     assert "bf16 has not passed the gate" in caplog.text
 
 
-def test_an_unknown_precision_is_refused(archive, classifiers):
-    with pytest.raises(ValueError, match="precision"):
-        choose_engine(archive, classifiers[0], threads=1, precision="int4")
+@pytest.mark.parametrize(
+    ("device", "precision"), [("cpu", "int4"), ("cpu", "fp16"), ("cuda", "bf16"), ("cuda", "int8")]
+)
+def test_a_precision_that_the_device_does_not_offer_is_refused(archive, device, precision, monkeypatch):
+    classifier = Classifier(RELEASED, "authenticity", CPU)
+    monkeypatch.setattr(classifier, "device", torch.device(device))
+    with pytest.raises(ValueError, match=f"on {device} the precision must be one of auto"):
+        choose_engine(archive, classifier, threads=1, precision=precision)
 
 
 @pytest.mark.parametrize(
