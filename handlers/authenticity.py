@@ -14,4 +14,4 @@ class Authenticity(SingleModelHandler):
     model_names = ("authenticity",)
 
     def answer_logits(self, logits: torch.Tensor) -> dict[str, Any]:
-        return authenticity_answer(self.classifier, logits)
+        return authenticity_answer(self.classifier, logits, self.engine_of(self.classifier).name)

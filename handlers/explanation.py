@@ -109,13 +109,11 @@ class Explanation(BatchHandler):
         ]
 
     def answer(self, prepared: Prepared, output: Output) -> dict[str, Any]:
-        authenticity = authenticity_answer(self.classifiers["authenticity"], output.logits["authenticity"])
         inferred = {
-            "authenticity": authenticity,
-            "generator_type": generator_type_answer(
-                self.classifiers["generator_type"], output.logits["generator_type"]
-            ),
+            name: answered(self.classifiers[name], output.logits[name], self.engine_of(self.classifiers[name]).name)
+            for name, answered in (("authenticity", authenticity_answer), ("generator_type", generator_type_answer))
         }
+        authenticity = inferred["authenticity"]
         evidence = prepared.evidence
         if evidence is None:
             return {"inferred": inferred}

@@ -14,4 +14,4 @@ class GeneratorType(SingleModelHandler):
     model_names = ("generator_type",)
 
     def answer_logits(self, logits: torch.Tensor) -> dict[str, Any]:
-        return generator_type_answer(self.classifier, logits)
+        return generator_type_answer(self.classifier, logits, self.engine_of(self.classifier).name)

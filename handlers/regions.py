@@ -13,7 +13,7 @@ _FINE = 8  # each cell of the map is drawn this many times as wide, so that regi
 
 
 def hot_regions(heat: np.ndarray, view: View) -> list[dict[str, Any]]:
-    """Connected regions above HOT, hottest first, at most MAX_REGIONS.
+    """Connected regions above HOT, those that weigh most (heat times share) first, at most MAX_REGIONS.
 
     heat: (rows, columns) in 0..1 over `view`. Each region has its box in pixels of the upright picture (right and
     bottom exclusive), its mean heat, and its share of the view's area.

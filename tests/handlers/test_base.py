@@ -114,6 +114,52 @@ def test_a_fault_of_ours_is_that_items_500(endpoint, photo, monkeypatch):
     validate(answers[2], name)
 
 
+def test_a_picture_that_inference_fails_on_harms_no_neighbour(endpoint, photo, monkeypatch):
+    name, handler = endpoint
+    inherited, prepared_second, infer_calls = handler.infer, [], []
+    prepare = handler.prepare
+
+    def remember(picture, request):
+        prepared_second.append(prepare(picture, request))
+        return prepared_second[-1]
+
+    def fail_with_second(prepared):
+        infer_calls.append(len(prepared))
+        if any(one is prepared_second[1] for one in prepared):
+            raise RuntimeError("a secret of the server")
+        return inherited(prepared)
+
+    monkeypatch.setattr(handler, "prepare", remember)
+    monkeypatch.setattr(handler, "infer", fail_with_second)
+    batch = context(3)
+    data = [{"body": encoded(photo.rotate(angle), "PNG")} for angle in (0, 90, 180)]
+    answers = handled(handler, data, batch)
+    assert [status(batch, index) for index in range(3)] == [200, 500, 200]
+    assert infer_calls == [3, 1, 1, 1]
+    validate(answers[1], "error")
+    for index in (0, 2):
+        validate(answers[index], name)
+
+
+def test_a_card_without_thresholds_is_not_served(tmp_path):
+    for file in RELEASED.glob("authenticity.*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    card = json.loads((tmp_path / "authenticity.json").read_text())
+    (tmp_path / "authenticity.json").write_text(json.dumps(card | {"thresholds": None}))
+    assert Classifier(tmp_path, "authenticity", torch.device("cpu")).card.thresholds is None, "training reads it"
+    made = context(1)
+    made.system_properties["model_dir"] = str(tmp_path)
+    with pytest.raises(ValueError, match="authenticity.json has no thresholds"):
+        Authenticity().initialize(made)
+
+
+def test_an_answer_names_the_engine(endpoint, photo):
+    name, handler = endpoint
+    (answer,) = handled(handler, [{"body": encoded(photo, "PNG")}], context(1))
+    answered = answer["inferred"]["generator_type"] if name == "explanation" else answer
+    assert answered["model"]["engine"] == next(iter(handler.engines.values())).name
+
+
 def test_logits_that_are_not_finite_are_that_items_500(endpoint, photo, monkeypatch):
     name, handler = endpoint
     inherited = handler.infer
