@@ -39,7 +39,7 @@ class TooLarge(Exception):
 
 
 def check_size(size: int, limit: int, unit: str = "bytes") -> None:
-    """Raises TooLarge, with a message for a person, where size exceeds the limit."""
+    """Raise TooLarge, with a message for a person, where size exceeds the limit."""
     if size > limit:
         raise TooLarge(f"it has {size} {unit}; the limit is {limit}")
 

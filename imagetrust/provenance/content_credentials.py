@@ -71,7 +71,7 @@ def read_content_credentials(
 
 
 def _checked(file: OpenedFile, manifest_store: bytes, trust_anchors: str | None, *, is_embedded: bool) -> Finding:
-    """What a manifest store says of the file, and whether it holds."""
+    """Return what a manifest store says of the file, and whether it holds."""
     # Of the store as put together, in which no box is split over blocks, and of the file, should the library find more.
     boxes = max(manifest_store.count(b"jumb"), file.data.count(b"jumb"))
     check_size(boxes, MAX_MANIFEST_BOXES, "boxes")
@@ -86,7 +86,7 @@ def _checked(file: OpenedFile, manifest_store: bytes, trust_anchors: str | None,
 
 @lru_cache(maxsize=2)
 def _context(trust_anchors: str | None) -> c2pa.Context:
-    """The library's settings. It would fetch manifests by default, unbounded; here nothing makes it connect."""
+    """Return the library's settings. It would fetch manifests by default, unbounded; here nothing makes it connect."""
     trust = {"trust_config": "\n".join(_PURPOSES)}
     if trust_anchors:
         trust["trust_anchors"] = trust_anchors
@@ -103,7 +103,7 @@ def _context(trust_anchors: str | None) -> c2pa.Context:
 
 
 def _kept_at(url: str, file: OpenedFile, trust_anchors: str | None, manifest_hosts: Collection[Origin]) -> Finding:
-    """What the manifest at a URL says, or why it does not come into it. It counts no more than one in the file."""
+    """Return what the manifest at a URL says, or why it does not come into it. It counts like one in the file."""
     try:
         manifest_store = fetch_manifest(url, manifest_hosts)
         finding = _checked(file, manifest_store, trust_anchors, is_embedded=False)
@@ -183,7 +183,7 @@ def _strength(state: str, failed: list[str]) -> Strength:
 
 
 def _lineage(active: Mapping[str, Any], manifests: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The active manifest and those of what it was made from by opening, not those of pictures placed into it."""
+    """Return the active manifest and those of what it was made from by opening, not those of placed pictures."""
     waiting, seen = [active], 0
     while waiting and seen < _MAX_ANCESTORS:
         manifest = waiting.pop(0)
@@ -252,7 +252,7 @@ def _agent(action: Mapping[str, Any]) -> str:
 
 
 def _generator(manifest: Mapping[str, Any]) -> str:
-    """The program that wrote the claim: a list of names since claim version 1.3, a line of text before."""
+    """Return the program that wrote the claim: a list of names since claim version 1.3, a line of text before."""
     for info in (manifest.get("claim_generator_info") or [])[:MAX_ITEMS]:
         if isinstance(info, Mapping) and info.get("name"):
             return " ".join(str(info[key]) for key in ("name", "version") if info.get(key))

@@ -24,7 +24,7 @@ _SIZES: dict[str, set[tuple[int, int]]] = {
 
 
 def read_dimensions(file: OpenedFile) -> Reading:
-    """A finding that says nothing by itself where the upright picture has one of these sizes."""
+    """Return a finding that says nothing by itself where the upright picture has one of these sizes."""
     width, height = file.decoded.size
     size = (max(width, height), min(width, height))
     makers = [maker for maker, sizes in _SIZES.items() if size in sizes]

@@ -37,7 +37,7 @@ def open_directory(exif: Image.Exif, pointer: ExifTags.IFD | None) -> Mapping[in
 
 
 def exif_block(exif: Image.Exif) -> memoryview | None:
-    """The bytes that offsets in EXIF data count from; None where there are no EXIF data."""
+    """Return the bytes that offsets in EXIF data count from; None where there are no EXIF data."""
     stream = getattr(exif, "fp", None)  # Pillow makes one only where there are EXIF data
     return stream.getbuffer() if stream else None
 

@@ -164,7 +164,7 @@ _INFOTEXT_NAMES = {"CFG scale": "guidance"}
 
 
 def _json(text: str | None) -> Mapping[str, Any]:
-    """The object that a text holds; an empty one where it holds none."""
+    """Return the object that a text holds; an empty one where it holds none."""
     if not text or not text.lstrip().startswith("{"):
         return {}
     try:
@@ -175,7 +175,7 @@ def _json(text: str | None) -> Mapping[str, Any]:
 
 
 def _renamed(data: Mapping[str, Any], **names: str) -> dict[str, str]:
-    """The common parameters of an object, those given under the tool's own name renamed."""
+    """Return the common parameters of an object, those given under the tool's own name renamed."""
     found = {names.get(str(key), str(key)): value for key, value in data.items()}
     return {
         name: found[name] if isinstance(found[name], str) else json.dumps(found[name])
@@ -189,7 +189,7 @@ def _size(data: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _infotext(text: str) -> dict[str, str]:
-    """The web UI's text: prompt, "Negative prompt: ...", and a last line "Steps: 20, Sampler: Euler a, ..."."""
+    """Return the web UI's text: prompt, "Negative prompt: ...", and a last line "Steps: 20, Sampler: Euler a, ..."."""
     start = text.rfind("Steps: ")
     if start < 0 or not any(name in text[start:] for name in ("Sampler: ", "CFG scale: ", "Seed: ")):
         return {}
@@ -208,7 +208,7 @@ def _infotext_items(line: str) -> Iterator[tuple[str, str]]:
 
 
 def _comfyui_parameters(nodes: Mapping[str, Any]) -> dict[str, str]:
-    """The parameters of the first sampler in the graph, and the prompts that it is wired to."""
+    """Return the parameters of the first sampler in the graph, and the prompts that it is wired to."""
     inputs = {
         str(number): node["inputs"]
         for number, node in nodes.items()
@@ -240,7 +240,7 @@ def _comfyui_parameters(nodes: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _wired_text(inputs: Mapping[str, Mapping[str, Any]], wire: Any) -> str:
-    """The text at the end of a wire [node, output], through the nodes that only pass a conditioning on."""
+    """Return the text at the end of a wire [node, output], through the nodes that only pass a conditioning on."""
     for _ in range(8):
         if not isinstance(wire, list) or not wire:
             break

@@ -31,7 +31,7 @@ class NotFetched(Exception):
 
 
 def fetch_manifest(url: str, allowed: Collection[Origin]) -> bytes:
-    """What an allowed host keeps under a URL. Takes at most MAX_FETCH_SECONDS, the look-up of its name included.
+    """Return what an allowed host keeps under a URL. Takes at most MAX_FETCH_SECONDS, the look-up of its name included.
 
     The connection goes to the operator's own entry: the URL only selects it, and says what to ask it for.
     Raises NotFetched where the URL is not allowed, and on everything that goes wrong on the way.
@@ -76,7 +76,7 @@ class _Exchange(threading.Thread):
             self._outcome = error
 
     def content(self, seconds: float) -> bytes:
-        """Waits for the answer. Raises TimeoutError where it takes longer, and whatever went wrong."""
+        """Wait for the answer. Raises TimeoutError where it takes longer, and whatever went wrong."""
         self.join(seconds)
         if self.is_alive():
             self._abandon()

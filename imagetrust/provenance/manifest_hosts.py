@@ -28,7 +28,7 @@ class Origin:
 
 
 def allowed_origins(hosts: Iterable[str]) -> frozenset[Origin]:
-    """The origins that an operator names: HOST or HOST:PORT, meant as https unless http:// stands before it.
+    """Return the origins that an operator names: HOST or HOST:PORT, meant as https unless http:// stands before it.
 
     Raises ValueError on an entry that names anything else, such as a path, a user or a pattern.
     """
@@ -53,7 +53,7 @@ def _named_origin(text: str) -> Origin:
 
 
 def split_url(url: str) -> tuple[Origin, str]:
-    """A URL's origin, and the path and query to ask it for.
+    """Return a URL's origin, and the path and query to ask it for.
 
     Raises ValueError on a URL that is too long, not http or https, not written in visible ASCII as RFC 3986 wants it,
     or that carries a user's name.

@@ -46,12 +46,12 @@ class OpenedFile:
 
     @classmethod
     def open(cls, data: bytes, decoded: DecodedImage) -> "OpenedFile":
-        """Raises what Pillow raises where the header cannot be read, TooLarge where it has too many blocks."""
+        """Raise what Pillow raises where the header cannot be read, TooLarge where it has too many blocks."""
         _check_blocks(data)
         return cls(data, decoded, Image.open(io.BytesIO(data), formats=(decoded.format,)))
 
     def jpeg_segments(self, name: str) -> list[bytes]:
-        """The contents of the JPEG segments of a name ("APP11", "COM") before the pixels; none in other formats."""
+        """Return the contents of the JPEG segments of a name ("APP11", "COM") before the pixels; else none."""
         if not isinstance(self.header, JpegImagePlugin.JpegImageFile):
             return []
         return [content for segment, content in self.header.applist if segment == name]
@@ -67,7 +67,7 @@ class OpenedFile:
             position += 12 + length
 
     def manifest_store(self) -> bytes:
-        """The C2PA manifest store in the file, put together from its blocks; empty where there is none."""
+        """Return the C2PA manifest store in the file, put together from its blocks; empty where there is none."""
         if b"jumb" not in self.data and self.header.format != "GIF":  # what every store begins with
             return b""
         if segments := self.jpeg_segments("APP11"):
@@ -80,7 +80,7 @@ class OpenedFile:
         return b"".join(chunks + [content for kind, content in self.boxes() if kind in (b"C2PA", _C2PA_UUID)])
 
     def _gif_blocks(self, extension: bytes) -> Iterator[bytes]:
-        """The blocks of the first application extension of that name."""
+        """Return the blocks of the first application extension of that name."""
         position = self.data.find(extension)
         position += len(extension) if position >= 0 else len(self.data) + 1
         while position < len(self.data) and (size := self.data[position]):
@@ -116,7 +116,7 @@ def _jumbf_piece(segment: bytes) -> bytes:
 
 
 def _check_blocks(data: bytes) -> None:
-    """Raises TooLarge on a JPEG or PNG of so many tiny blocks that listing them takes seconds."""
+    """Raise TooLarge on a JPEG or PNG of so many tiny blocks that listing them takes seconds."""
     if data.startswith(b"\xff\xd8"):
         position, head, form = 2, 2, ">xBH"
     elif data.startswith(b"\x89PNG"):

@@ -102,7 +102,7 @@ _MEASURED = re.compile(
 
 
 def withhold_places(findings: Iterable[Finding]) -> list[Finding]:
-    """The findings without the places among their values and in their sentences.
+    """Return the findings without the places among their values and in their sentences.
 
     A finding that states nothing and of which nothing is left is left out.
     """
@@ -116,7 +116,7 @@ def withhold_places(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def mask_places(text: str) -> str:
-    """The text with every position in it, and every value that it names a place, replaced by WITHHELD."""
+    """Return the text with every position in it, and every value that it names a place, replaced by WITHHELD."""
     # No more of a text is told, and what follows a shortened beginning must not move up.
     told, rest = text[: 4 * MAX_TEXT], text[4 * MAX_TEXT :]
     masked = _masked(told)
@@ -147,7 +147,7 @@ def _without_places(values: Mapping[str, object], source: str, depth: int) -> di
 
 
 def _left(value: object, source: str, depth: int) -> object:
-    """What may be told of a value; None where that is nothing."""
+    """Return what may be told of a value; None where that is nothing."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", errors="replace")
     if isinstance(value, str):

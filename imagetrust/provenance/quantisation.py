@@ -47,7 +47,7 @@ def read_quantisation(file: OpenedFile) -> Reading:
 
 
 def ijg_quality(tables: list[np.ndarray]) -> tuple[int, float]:
-    """The quality, 1 to 100, whose tables are nearest to those given, and the mean absolute difference to them.
+    """Return the quality, 1 to 100, whose tables are nearest to those given, and the mean absolute difference to them.
 
     tables: luminance first, each 64 integers in natural order; a second and further ones are chrominance.
     """

@@ -43,7 +43,7 @@ def read_declarations(
     trust_anchors: str | None = None,
     manifest_hosts: Collection[Origin] = (),
 ) -> dict[str, Any]:
-    """What a file declares: {"findings": [...], "unreadable": [...]}, bounded JSON as answer.schema.json has it.
+    """Return what a file declares: {"findings": [...], "unreadable": [...]}, bounded JSON as answer.schema.json has it.
 
     data: the file; decoded: what the decoder made of it.
     include_places: also where it was taken, which is withheld from every source otherwise.

@@ -82,7 +82,7 @@ def _compare(picture: Image.Image, thumbnail: Image.Image) -> tuple[bool, float 
 
 
 def _without_bars(thumbnail: Image.Image, ratio: float) -> Image.Image:
-    """The central part with the picture's aspect ratio, where what lies beside it is flat: cameras fill up to 4:3."""
+    """Return the central part with the picture's aspect ratio, where the rest is flat: cameras fill up to 4:3."""
     width, height = thumbnail.size
     if width / height > ratio:
         side = (width - round(height * ratio)) // 2

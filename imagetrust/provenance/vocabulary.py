@@ -44,21 +44,21 @@ _BY_WEIGHT: tuple[Says, ...] = ("generated", "edited_with_ai", "camera", "softwa
 
 
 def source_type_name(value: str) -> str:
-    """The last part of a source type's URI; a bare name stays as it is."""
+    """Return the last part of a source type's URI; a bare name stays as it is."""
     return value.strip().rstrip("/").rpartition("/")[2]
 
 
 def source_type_says(value: str) -> Says:
-    """What a digital source type, URI or bare name, says; "nothing" for one that the vocabulary does not have."""
+    """Return what a digital source type, URI or bare name, says; "nothing" for an unknown one."""
     return _SOURCE_TYPES.get(source_type_name(value), "nothing")
 
 
 def generator_named(text: str) -> str | None:
-    """The generator that a field for a program's or service's name names, or None."""
+    """Return the generator that a field for a program's or service's name names, or None."""
     found = _GENERATORS.search(text[:1024])
     return found.group() if found else None
 
 
 def weightiest(statements: list[Says]) -> Says:
-    """The statement that decides where several are made; "nothing" where there is none."""
+    """Return the statement that decides where several are made; "nothing" where there is none."""
     return min(statements, key=_BY_WEIGHT.index, default="nothing")

@@ -124,7 +124,7 @@ def _properties(root: Element) -> Iterator[tuple[str, str]]:
 
 
 def _name(tag: object) -> str:
-    """The name with its usual prefix; empty for RDF's own elements and XML's own attributes, which name no property."""
+    """Return the name with its usual prefix; empty for RDF's elements and XML's attributes, which are none."""
     if not isinstance(tag, str) or not tag.startswith("{"):
         return ""
     space, _, local = tag[1:].partition("}")
