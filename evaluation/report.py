@@ -221,7 +221,7 @@ def maps(evaluation: Evaluation) -> dict[str, Any]:
 def golden(evaluation: Evaluation) -> dict[str, Any]:
     """Score the images that the repository carries: `golden`, by which anybody can check a release.
 
-    They are made by programs: the section measures no quality.
+    Public-domain photographs and procedural images: the section measures no quality.
     """
     records = read_artifact(GOLDEN)
     logits = predict(evaluation.engine, records)
