@@ -1,94 +1,57 @@
-"""Builds the archives: `python -m archive_scripts.build`.
+"""Build the archives: `python -m archive_scripts.build`.
 
-Each .mar holds an endpoint's handler, the packages `handlers` and `imagetrust`, the weights and cards it needs, and its
-TorchServe settings: it runs on a bare TorchServe with the packages of requirements/serving.txt and no checkout of this
+Each .mar holds an endpoint's handler, the packages `handlers` and `imagetrust`, the model's serving folder and its
+TorchServe settings: it runs on a bare TorchServe with the packages of the extra `serve` and no checkout of this
 project.
 The same input gives the same bytes, on any machine and at any time.
 """
 
 import argparse
-import importlib
 import json
 import os
-import shutil
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import torch
 import yaml
 
-from archive_scripts.networks import write_exact_network
-from handlers.card import check_servable, read_card
-from handlers.classifier import Classifier
-from handlers.engine import gate_file, quantised_file
-from handlers.explanation import TRUST_ANCHORS
-from handlers.gate import missed
-from handlers.network import file_sha256
+from archive_scripts.prepare import BuildError, prepare
+from imagetrust.files import file_sha256
+from imagetrust.models.config import ModelConfig
+from imagetrust.predictor import QUESTIONS
 from imagetrust.provenance import allowed_origins
 
 ROOT = Path(__file__).resolve().parent.parent
-ENDPOINTS = ("authenticity", "generator_type", "explanation")
+ENDPOINTS = tuple(QUESTIONS)
 MODEL_STORE = ROOT / "model_store"
-RELEASED = MODEL_STORE / "released"
+MODEL = "model"  # the serving folder in an archive (handlers.torchserve)
 PACKAGES = ("handlers", "imagetrust")  # that an archive carries
 
 
-class BuildError(Exception):
-    """An archive cannot be built; the message says what is missing."""
+def current_release(store: Path = MODEL_STORE) -> Path:
+    """Return the folder of the release that `current` names."""
+    return store / (store / "current").read_text().strip()
 
 
-def model_names(endpoint: str) -> tuple[str, ...]:
-    """Return the released models that an endpoint's handler declares."""
-    module = importlib.import_module(f"handlers.{endpoint}")
-    (handler,) = (value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__)
-    return handler.model_names
+def build(serving: Path, endpoint: str, model_store: Path, settings: Mapping[str, Any] | None = None) -> Path:
+    """Build `<model_store>/<endpoint>.mar` from a serving folder and return its path.
 
-
-def build(
-    endpoint: str,
-    released: Path,
-    model_store: Path,
-    settings: dict[str, object] | None = None,
-    trust_anchors: Path | None = None,
-) -> Path:
-    """Build `<model_store>/<endpoint>.mar` from the released weights and return its path.
-
-    settings: TorchServe settings that replace those of archive_scripts/endpoints.yaml, such as deviceIds;
-        those of "handler" one by one.
-    trust_anchors: certificates, PEM, of the authorities whose signers of Content Credentials count as trusted.
-    Raises BuildError where weights, card or a setting is missing or they do not belong together, and where a fast
-    network that is released beside them changes more than handlers/gate.py allows.
+    serving: what archive_scripts.prepare makes of a release. settings: TorchServe settings that replace those of
+    endpoints.yaml, such as deviceIds; those of "handler" one by one.
+    Raises ValueError where the folder holds no model that can be served.
     """
-    cards = {}
-    for name in model_names(endpoint):
-        weights, card_file = released / f"{name}.safetensors", released / f"{name}.json"
-        for file in (weights, card_file):
-            if not file.is_file():
-                raise BuildError(f"{endpoint} needs {file}, which is not there")
-        cards[name] = read_card(card_file)
-        check_servable(cards[name])
-        if file_sha256(weights) != cards[name].weights_sha256:
-            raise BuildError(f"{weights} is not the file that {card_file.name} describes")
-    version = cards.get(endpoint, next(iter(cards.values()))).version
-
+    version = ModelConfig.read(serving).version
     model_store.mkdir(parents=True, exist_ok=True)
     target, temporary = model_store / f"{endpoint}.mar", model_store / f".{endpoint}.mar.{os.getpid()}"
-    with tempfile.TemporaryDirectory(prefix="imagetrust-build-") as folder:
-        content = Path(folder)
-        for name in cards:
-            shutil.copy(released / f"{name}.safetensors", content)
-            shutil.copy(released / f"{name}.json", content)
-        _add_networks([Classifier(released, name, torch.device("cpu")) for name in cards], released, content)
-        if trust_anchors:
-            shutil.copy(trust_anchors, content / TRUST_ANCHORS)
-        files = {path.name: path for path in content.iterdir()} | packed_code(endpoint)
-        try:
-            write_archive(temporary, endpoint, version, _settings(endpoint, settings or {}), files)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+    files = {f"{MODEL}/{path.name}": path for path in serving.iterdir()} | packed_code(endpoint)
+    try:
+        write_archive(temporary, endpoint, version, _settings(endpoint, settings or {}), files)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
     return target
 
 
@@ -103,39 +66,6 @@ def packed_code(endpoint: str) -> dict[str, Path]:
     # Editors leave hidden copies.
     shown = {name.as_posix(): path for name, path in found.items() if not any(part[0] == "." for part in name.parts)}
     return shown | {f"{endpoint}.py": ROOT / "handlers" / f"{endpoint}.py"}
-
-
-def _add_networks(classifiers: list[Classifier], released: Path, content: Path) -> None:
-    """Each trunk's network in fp32, and the quantised one where it is released and passed its gate."""
-    for classifier in {one.trunk_id: one for one in classifiers}.values():
-        write_exact_network(classifier, content)
-        gate_path = released / gate_file(classifier.trunk_id)
-        if not gate_path.exists():
-            continue  # a model fresh from training is served in fp32 until training.quantise has measured it
-        gate = json.loads(gate_path.read_text())
-        refused = _faults(gate, released, classifier.trunk_id)
-        if refused:
-            raise BuildError(
-                f"{gate_path.name} does not pass the gate: {'; '.join(refused)}.\n"
-                f"Run training.quantise again, --without what missed it, or remove the file to serve in fp32."
-            )
-        for file in (gate_path, *(released / name for name in gate["files"])):
-            shutil.copy(file, content)
-
-
-def _faults(gate: dict, released: Path, trunk_id: str) -> list[str]:
-    """Why a trunk's fast precisions may not go into an archive; empty where they may."""
-    lines = [
-        f"{precision}: {line}" for precision in gate["bands"] for line in missed(gate["figures"].get(precision, {}))
-    ]
-    if "int8" in gate["bands"] and quantised_file(trunk_id) not in gate["files"]:
-        lines.append(f"{quantised_file(trunk_id)} is not described")
-    for name, digest in gate["files"].items():
-        if not (released / name).is_file():
-            lines.append(f"{name} is missing")
-        elif file_sha256(released / name) != digest:
-            lines.append(f"{name} is not the file that was measured")
-    return lines
 
 
 def _settings(endpoint: str, replaced: dict[str, object]) -> dict[str, object]:
@@ -188,8 +118,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 def main() -> None:
     """Build all archives from the command line."""
-    parser = argparse.ArgumentParser(description="Builds the archives from released weights.")
-    parser.add_argument("--released", type=Path, default=RELEASED, help="folder of weights and cards")
+    parser = argparse.ArgumentParser(description="Build the archives of a release.")
+    parser.add_argument("--release", type=Path, help="a release's folder; the one that model_store/current names")
     parser.add_argument("--model-store", type=Path, default=MODEL_STORE, help="where the archives go")
     parser.add_argument("--devices", type=_pair, action="append", default=[], metavar="ENDPOINT=IDS",
                         help="GPUs that an endpoint's workers take in turn, such as authenticity=0,1")  # fmt: skip
@@ -201,7 +131,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.trust_anchors and not arguments.trust_anchors.is_file():
         parser.error(f"{arguments.trust_anchors} is not a file")
-    replaced: dict[str, dict[str, object]] = {endpoint: {} for endpoint in ENDPOINTS}
+    replaced: dict[str, dict[str, Any]] = {endpoint: {} for endpoint in ENDPOINTS}
     try:
         for endpoint, ids in arguments.devices:
             replaced[endpoint]["deviceIds"] = [int(number) for number in ids.split(",")]
@@ -213,19 +143,17 @@ def main() -> None:
         parser.error(str(error))
     if arguments.manifest_hosts:
         replaced["explanation"]["handler"] = {"manifest_hosts": arguments.manifest_hosts}
-    for endpoint in ENDPOINTS:
+    release = arguments.release or current_release()
+    with tempfile.TemporaryDirectory(prefix="imagetrust-build-") as folder:
+        serving = Path(folder) / MODEL
         try:
-            archive = build(
-                endpoint,
-                arguments.released,
-                arguments.model_store,
-                replaced[endpoint],
-                arguments.trust_anchors,
-            )
-        except (BuildError, ValueError) as error:
+            prepare(release, serving, arguments.trust_anchors)
+        except BuildError as error:
             sys.exit(f"error: {error}")
-        print(f"built {archive}  {archive.stat().st_size / 1e6:.1f} MB  sha256 {file_sha256(archive)[:12]}")
-    print("Next: make serve")
+        for endpoint in ENDPOINTS:
+            archive = build(serving, endpoint, arguments.model_store, replaced[endpoint])
+            print(f"built {archive}  {archive.stat().st_size / 1e6:.1f} MB  sha256 {file_sha256(archive)[:12]}")
+    print(f"They serve {release.name}. Next: make serve")
 
 
 if __name__ == "__main__":

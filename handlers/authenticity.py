@@ -1,17 +1,9 @@
-"""The endpoint `authenticity`: is the picture a photograph or machine-made?"""
+"""The endpoint `authenticity`: whether people and cameras made the image, or a machine."""
 
-from typing import Any
-
-import torch
-
-from handlers.single_model import SingleModelHandler
-from handlers.verdicts import authenticity_answer
+from handlers.torchserve import Endpoint
 
 
-class Authenticity(SingleModelHandler):
-    """Answers with label, probability of being generated, confidence and verdict."""
+class Authenticity(Endpoint):
+    """Answers the question `authenticity` (imagetrust.predictor)."""
 
-    model_names = ("authenticity",)
-
-    def answer_logits(self, logits: torch.Tensor) -> dict[str, Any]:
-        return authenticity_answer(self.classifier, logits, self.engine_of(self.classifier).name)
+    question = "authenticity"

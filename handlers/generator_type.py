@@ -1,17 +1,9 @@
-"""The endpoint `generator_type`: which family of generator made the picture, if any did?"""
+"""The endpoint `generator_type`: which family of generator made the image, if any did."""
 
-from typing import Any
-
-import torch
-
-from handlers.single_model import SingleModelHandler
-from handlers.verdicts import generator_type_answer
+from handlers.torchserve import Endpoint
 
 
-class GeneratorType(SingleModelHandler):
-    """Answers with the likeliest of real, gan, diffusion and other, and the probability of each."""
+class GeneratorType(Endpoint):
+    """Answers the question `generator_type` (imagetrust.predictor)."""
 
-    model_names = ("generator_type",)
-
-    def answer_logits(self, logits: torch.Tensor) -> dict[str, Any]:
-        return generator_type_answer(self.classifier, logits, self.engine_of(self.classifier).name)
+    question = "generator_type"

@@ -10,13 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-import handlers.vision  # noqa: F401 (beside a CPU build of torch nothing else may import torchvision first)
-from archive_scripts.build import ENDPOINTS, RELEASED, build
+from archive_scripts.build import ENDPOINTS, build
 from archive_scripts.prepare import prepare
+from imagetrust.models.backbone import import_torchvision
 from server.instance import TorchServe, free_addresses
 from tests.procedural import make_data_set, scene
 from tests.releases import RELEASE
 
+# Beside a CPU build of torch nothing else may import torchvision first, as the grad-cam package would.
+import_torchvision()
 ROOT = Path(__file__).resolve().parent.parent
 os.environ["NO_PROXY"] = "127.0.0.1"  # the servers are on this machine, whatever proxy is set
 os.environ["MPLCONFIGDIR"] = str(ROOT / ".tests" / "matplotlib")  # grad-cam imports it; it would write to the home
@@ -61,11 +63,11 @@ def serving_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def archives(tmp_path_factory) -> Path:
-    """A model store with the three archives, built from the released weights."""
+def archives(serving_folder, tmp_path_factory) -> Path:
+    """A model store with the three archives of the release that is served."""
     store = tmp_path_factory.mktemp("store") / "model_store"
     for endpoint in ENDPOINTS:
-        build(endpoint, RELEASED, store)
+        build(serving_folder, endpoint, store)
     return store
 
 

@@ -16,14 +16,11 @@ MODEL_STORE = Path(__file__).resolve().parent.parent / "model_store"
 RELEASE = MODEL_STORE / (MODEL_STORE / "current").read_text().strip()
 
 
-def preprocessing_of(backbone: Backbone, *views: ViewRule) -> Preprocessing:
-    return Preprocessing(
-        backbone.input_size, "bicubic", backbone.mean, backbone.std, views or (ViewRule(fraction=1.0),)
-    )
+def untrained_release(folder: Path, backbone: Backbone, *views: ViewRule, size: int | None = None) -> Path:
+    """Write a release with random weights, the same every time, and thresholds of 0.4 and 0.6.
 
-
-def untrained_release(folder: Path, backbone: Backbone, *views: ViewRule) -> Path:
-    """Write a release with random weights, the same every time, and thresholds of 0.4 and 0.6."""
+    size: side of the input; the backbone's own where not given.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     network = backbone.build()
@@ -37,7 +34,9 @@ def untrained_release(folder: Path, backbone: Backbone, *views: ViewRule) -> Pat
     ModelConfig(
         version="0.0",
         backbone=backbone.name,
-        preprocessing=preprocessing_of(backbone, *views),
+        preprocessing=Preprocessing(
+            size or backbone.input_size, "bicubic", backbone.mean, backbone.std, views or (ViewRule(fraction=1.0),)
+        ),
         heads=heads,
         weights_sha256=file_sha256(folder / WEIGHTS),
     ).write(folder)

@@ -1,4 +1,4 @@
-"""A backbone that is not the product's: what adding one takes. It is registered under its name by the tests that use it."""
+"""A backbone that is not the product's: what adding one takes. The tests that use it register it."""
 
 import functools
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
-from handlers.decode import decode
+from imagetrust.images.decode import decode
 from imagetrust.provenance import read_declarations
 from tests.procedural import encoded, scene
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handlers.decode import decode
+from imagetrust.images.decode import decode
 from imagetrust.provenance import bounds, read_declarations
 from imagetrust.provenance.bounds import Answer
 from tests.procedural import encoded

@@ -12,8 +12,8 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from handlers.decode import decode
-from handlers.errors import RequestError
+from imagetrust.errors import RequestError
+from imagetrust.images.decode import decode
 from imagetrust.provenance import read_declarations
 from tests.procedural import encoded
 from tests.provenance import files

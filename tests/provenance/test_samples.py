@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from handlers.decode import decode
+from imagetrust.images.decode import decode
 from imagetrust.provenance import read_declarations
 from tests.provenance.checks import check
 

@@ -1,27 +1,22 @@
 """The same bytes give the same logits in the training code and through the server."""
 
-import zipfile
-
 import numpy as np
 import pytest
 import torch
 
-from archive_scripts.build import RELEASED
 from clients.rest import ask
-from handlers.card import read_card
-from handlers.classifier import Classifier
-from handlers.decode import decode
-from handlers.engine import choose_engine
-from handlers.preprocessing import needed_side, picture_to_pixels
+from imagetrust.models.config import TASKS
+from imagetrust.models.model import Model
+from imagetrust.runtime.engine import choose_engine
 from server.samples import photograph
 from tests.procedural import encoded, picture
-from training.data import CLASSES, Pictures, Record
-from training.initial_weights import build_network
-from training.transforms import EvaluationTransform
+from tests.releases import RELEASE
+from training.augment import ServedViews, normalise
+from training.data import Images, Record
+from training.train import Classifier
 
 
-@pytest.mark.parametrize("task", CLASSES)
-def test_training_and_serving_agree(server, archives, photo, tmp_path, task):
+def test_training_and_serving_agree(server, serving_folder, photo, tmp_path):
     """In fp32 to the last digits; in the precision that this machine serves in, with the same label."""
     rng = np.random.default_rng(5)
     files = {f"{family}.png": encoded(picture(family, rng), "PNG") for family in ("real", "gan", "diffusion", "other")}
@@ -37,28 +32,31 @@ def test_training_and_serving_agree(server, archives, photo, tmp_path, task):
         (tmp_path / name).write_bytes(data)
         items.append((Record(tmp_path / name, "s", "real", "real", "mixed", name), 0))
 
-    card = read_card(RELEASED / f"{task}.json")
-    network = build_network(card.architecture, str(RELEASED / f"{task}.safetensors"), len(CLASSES[task])).eval()
-    pictures = Pictures(items, EvaluationTransform(card.preprocessing), needed_side(card.preprocessing))
+    model = Model(RELEASE)
+    preprocessing = model.config.preprocessing
+    classifier = Classifier(model.network, model.backbone.channels).eval()
+    for task, head in model.heads.items():
+        classifier.heads[task].load_state_dict(head.state_dict())
+    views = [views for views, _ in Images(items, ServedViews(preprocessing), preprocessing.min_side())]
     with torch.inference_mode():
-        trained = network(torch.stack([tensor for tensor, _ in pictures]))
+        trained = classifier(torch.stack([normalise(view[0].numpy(), preprocessing) for view in views]))
 
-    # The engine that a worker chooses on this machine, here with what training makes of the pictures.
-    with zipfile.ZipFile(archives / f"{task}.mar") as archive:
-        archive.extractall(tmp_path / "archive")
-    classifier = Classifier(tmp_path / "archive", task, torch.device("cpu"))
-    engine = choose_engine(tmp_path / "archive", classifier, threads=1)
-    exact = choose_engine(tmp_path / "archive", classifier, threads=1, precision="fp32")
-    pixels = [
-        picture_to_pixels(decode(data, needed_side(card.preprocessing)).image, card.preprocessing)
-        for data in files.values()
-    ]
-    for data, seen, expected in zip(files.values(), pixels, trained, strict=True):
-        status, answer = ask(server.addresses.inference, task, data, server.token("inference"))
-        assert status == 200
-        served = torch.tensor([answer["logits"][name] for name in card.classes])
-        (fast,) = engine.score(seen[None], [classifier])[1][task]
-        (in_fp32,) = exact.score(seen[None], [classifier])[1][task]
-        assert (served - fast).abs().max() < 1e-4
-        assert (in_fp32 - expected).abs().max() < 1e-4
-        assert served.argmax() == expected.argmax()
+    served_model = Model(serving_folder)
+    fast, exact = (choose_engine(served_model, precision=precision) for precision in ("auto", "fp32"))
+    for task, classes in TASKS.items():
+        for data, view, expected in zip(files.values(), views, trained[task], strict=True):
+            status, answer = ask(server.addresses.inference, task, data, server.token("inference"))
+            assert status == 200
+            served = torch.tensor([answer["logits"][name] for name in classes])
+            assert (served - fast.score([view.numpy()], [task])[0].logits[task]).abs().max() < 1e-4
+            assert (exact.score([view.numpy()], [task])[0].logits[task] - expected).abs().max() < 1e-4
+            assert served.argmax() == expected.argmax()
+
+
+@pytest.mark.parametrize("question", ["explanation"])
+def test_both_questions_in_one_request_agree_with_two(server, photo, question):
+    data, address, token = encoded(photo, "JPEG"), server.addresses.inference, server.token("inference")
+    _, together = ask(address, question, data, token, options={"detail": "verdicts"})
+    for task in TASKS:
+        _, alone = ask(address, task, data, token)
+        assert together["inferred"][task]["logits"] == pytest.approx(alone["logits"], abs=1e-4)

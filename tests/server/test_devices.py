@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from archive_scripts.build import ENDPOINTS, RELEASED, build
+from archive_scripts.build import ENDPOINTS, build
 from clients.rest import ask
 from server.samples import photograph
 from server.sizing import Machine, size, size_models, this_machine
@@ -28,11 +28,11 @@ def four_gpus(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{command.parent}:/usr/bin:/bin")
 
 
-def test_each_worker_gets_its_gpu(four_gpus, folder):
+def test_each_worker_gets_its_gpu(serving_folder, four_gpus, folder):
     """Two models on devices of their own. This machine's torch may have no GPU: a worker then says so and serves."""
     store = folder / "store"
-    build("authenticity", RELEASED, store, {"deviceIds": [2, 0], "minWorkers": 2})
-    build("generator_type", RELEASED, store, {"deviceIds": [3], "minWorkers": 1})
+    build(serving_folder, "authenticity", store, {"deviceIds": [2, 0], "minWorkers": 2})
+    build(serving_folder, "generator_type", store, {"deviceIds": [3], "minWorkers": 1})
     server = start_server(folder, store, load_models="authenticity.mar,generator_type.mar")
     try:
         log = (server.logs / "model_log.log").read_text()
@@ -73,8 +73,8 @@ def test_the_server_is_sized_by_the_rule(server):
     assert "1 thread(s)" in (server.logs / "model_log.log").read_text()
 
 
-def test_an_archive_and_the_operator_win_over_the_rule(tmp_path):
-    store = {name: build(name, RELEASED, tmp_path, fixed) for name, fixed in (
+def test_an_archive_and_the_operator_win_over_the_rule(serving_folder, tmp_path):
+    store = {name: build(serving_folder, name, tmp_path, fixed) for name, fixed in (
         ("authenticity", {"batchSize": 7}), ("generator_type", {"deviceIds": [3]}), ("explanation", {}),
     )}  # fmt: skip
     store["other"] = tmp_path / "missing.mar"

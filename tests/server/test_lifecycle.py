@@ -12,7 +12,7 @@ import psutil
 import pytest
 import requests
 
-from archive_scripts.build import ENDPOINTS, RELEASED, build
+from archive_scripts.build import ENDPOINTS, build
 from clients.rest import ask
 from server.instance import ServerError, TorchServe, find_in_rest, free_ports
 from tests.conftest import start_server
@@ -140,10 +140,10 @@ def test_model_names(server):
     assert server.model_names() == list(ENDPOINTS)
 
 
-def test_gpu_assignment_changes_nothing_without_a_gpu(photo, folder):
+def test_gpu_assignment_changes_nothing_without_a_gpu(serving_folder, photo, folder):
     """An archive that names GPUs serves on the processor where TorchServe counts none."""
     store = folder / "store"
-    build("authenticity", RELEASED, store, {"deviceIds": [0, 1], "minWorkers": 1})
+    build(serving_folder, "authenticity", store, {"deviceIds": [0, 1], "minWorkers": 1})
     server = start_server(folder, store, load_models="authenticity.mar", number_of_gpu="0")
     try:
         status, answer = ask(

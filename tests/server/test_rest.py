@@ -11,15 +11,15 @@ import requests
 from jsonschema import Draft202012Validator
 from PIL import Image
 
-import handlers
+import imagetrust
 from archive_scripts.build import ENDPOINTS
 from clients.rest import ask
-from handlers import limits
+from imagetrust import limits
 from server.samples import photograph
 from tests.procedural import encoded
 
 HEIC = Path(__file__).parent.parent / "data" / "gradient.heic"
-SCHEMA = json.loads((Path(handlers.__file__).parent / "answer.schema.json").read_text())
+SCHEMA = json.loads((Path(imagetrust.__file__).parent / "answer.schema.json").read_text())
 
 
 def post(server, endpoint, **request):

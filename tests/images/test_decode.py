@@ -15,10 +15,10 @@ from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from archive_scripts.build import ROOT
-from handlers import limits
-from handlers.decode import decode
-from handlers.decoding_memory import decoding_bytes
-from handlers.errors import RequestError
+from imagetrust import limits
+from imagetrust.errors import RequestError
+from imagetrust.images.decode import decode
+from imagetrust.images.decoding_memory import decoding_bytes
 from tests.procedural import encoded
 
 HEIC = Path(__file__).parent.parent / "data" / "gradient.heic"
@@ -352,8 +352,8 @@ def test_other_formats_are_decoded_whole(photo, image_format):
 
 _GROWTH = r"""
 import re, sys
-from handlers.decode import decode
-from handlers.errors import RequestError
+from imagetrust.images.decode import decode
+from imagetrust.errors import RequestError
 data = open(sys.argv[1], "rb").read()
 def memory(name):
     return int(re.search(name + r":\s+(\d+)", open("/proc/self/status").read())[1]) / 1024
@@ -454,7 +454,7 @@ def test_fifty_megapixels_stay_bounded(photo, tmp_path):
     program = r"""
 import re, sys, time
 from PIL import Image
-from handlers.decode import decode
+from imagetrust.images.decode import decode
 data = open(sys.argv[1], "rb").read()
 def peak():
     return int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]) / 1024

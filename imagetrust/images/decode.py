@@ -4,22 +4,24 @@ import io
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import pi_heif
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from handlers import limits
-from handlers.decoding_memory import decoding_bytes, is_animated_webp
-from handlers.errors import RequestError
+from imagetrust import limits
+from imagetrust.errors import RequestError
+from imagetrust.images.decoding_memory import decoding_bytes, is_animated_webp
 
 pi_heif.register_heif_opener()
 
 # Size is checked against our own limit, in the header; Pillow's second guard would only warn at half of its own.
 Image.MAX_IMAGE_PIXELS = limits.MAX_PIXELS
 # An image in one block of memory can be given another mode without a copy (_as_rgb).
-Image.core.set_use_block_allocator(1)
+Image.core.set_use_block_allocator(1)  # type: ignore[attr-defined]
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _LYING = (5, 6, 7, 8)  # its values under which width and height change places
@@ -33,8 +35,8 @@ _BAND_PIXELS = 500_000  # how much of an image is converted at a time: a few meg
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A decoded picture and what its file says of itself.
+class DecodedImage:
+    """A decoded image and what its file says of itself.
 
     image: RGB, 8 bits a channel, turned upright after its EXIF orientation; smaller than the file's picture where
         decoding was told how much is needed.
@@ -50,6 +52,17 @@ class Picture:
     byte_count: int
     exif: Image.Exif
 
+    def facts(self) -> dict[str, Any]:
+        """Return the member `file` of an answer; `mode` is Pillow's name of the colour mode as stored."""
+        width, height = self.size
+        return {
+            "format": self.format,
+            "width": width,
+            "height": height,
+            "bytes": self.byte_count,
+            "mode": self.mode,
+        }
+
 
 @dataclass(frozen=True)
 class _Header:
@@ -62,12 +75,12 @@ class _Header:
     size: tuple[int, int] | None
 
 
-def decode(data: bytes, needed: int | None = None) -> Picture:
+def decode(data: bytes, min_side: int | None = None) -> DecodedImage:
     """Decode one file: the first frame where there are several.
 
-    needed: a shorter side, in pixels, that is enough. A JPEG is then decoded at 1/2, 1/4 or 1/8 of its size as long as
-        that much is left, which saves most of the time and memory of a large one. All of it where not given, and then
-        whatever memory that takes; otherwise at most limits.MAX_DECODING_BYTES.
+    min_side: a shorter side, in pixels, that is enough. A JPEG is then decoded at 1/2, 1/4 or 1/8 of its size as long
+        as that much is left, which saves most of the time and memory of a large one. All of it where not
+        given.
     Raises RequestError where the file is empty, too large, of an unknown format, broken, or outside the limits.
     """
     if not data:
@@ -81,7 +94,7 @@ def decode(data: bytes, needed: int | None = None) -> Picture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata is reported in the answer, not in the worker's log
-            return _decode(data, needed)
+            return _decode(data, min_side)
     except (RequestError, MemoryError):  # too little memory is no fault of the file
         raise
     except Image.DecompressionBombError as error:  # Pillow's own check of the header, at twice our limit
@@ -98,32 +111,32 @@ def decode(data: bytes, needed: int | None = None) -> Picture:
         raise RequestError("broken_picture", f"The picture cannot be decoded: {error}") from error
 
 
-def _decode(data: bytes, needed: int | None) -> Picture:
-    header, image = _load(data, needed)
+def _decode(data: bytes, min_side: int | None) -> DecodedImage:
+    header, image = _load(data, min_side)
     if header.orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[header.orientation])
     image = _as_rgb(image)
-    size = image.size if header.size is None else header.size[:: -1 if header.orientation in _LYING else 1]
+    width, height = header.size or image.size
+    size = (height, width) if header.size and header.orientation in _LYING else (width, height)
     _check_size(*image.size)
-    return Picture(image, size, header.format, header.mode, len(data), header.exif)
+    return DecodedImage(image, size, header.format, header.mode, len(data), header.exif)
 
 
-def _load(data: bytes, needed: int | None) -> tuple["_Header", Image.Image]:
+def _load(data: bytes, min_side: int | None) -> tuple["_Header", Image.Image]:
     """Decode an opaque image, not turned. What it was made from is let go."""
     with Image.open(io.BytesIO(data), formats=limits.FORMATS) as opened:
         _check_size(*opened.size)
         # MPO is a JPEG with further pictures behind the first, as many cameras write for previews.
-        picture_format = "JPEG" if opened.format == "MPO" else opened.format
+        picture_format = "JPEG" if opened.format == "MPO" else str(opened.format)
         mode, stored_size = opened.mode, opened.size
         if picture_format == "PNG":
             opened.load()  # its EXIF may come after the pixels
         exif = _read_exif(opened)
-        if needed:
-            if picture_format == "JPEG":
-                shrink = min(stored_size) / needed
-                opened.draft(None, (int(stored_size[0] / shrink), int(stored_size[1] / shrink)))
-            is_turned = exif.get(_ORIENTATION, 1) in _UPRIGHT
-            _check_memory(stored_size, decoding_bytes(opened, data, stored_size, is_turned))
+        if min_side and picture_format == "JPEG":
+            shrink = min(stored_size) / min_side
+            opened.draft(None, (int(stored_size[0] / shrink), int(stored_size[1] / shrink)))
+        is_turned = exif.get(_ORIENTATION, 1) in _UPRIGHT
+        _check_memory(stored_size, decoding_bytes(opened, data, stored_size, is_turned))
         reduced_from = stored_size if opened.size != stored_size else None
         if picture_format == "WEBP" and not is_animated_webp(data):
             image = _still_webp(data)
@@ -227,10 +240,11 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     """
     is_unsigned = image.mode == "I" and getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, (1,))[0] != _SIGNED
 
-    def numbers(band: Image.Image) -> np.ndarray:
-        grey = np.asarray(band)
+    def numbers(band: Image.Image) -> NDArray[Any]:
+        grey: NDArray[Any] = np.asarray(band)
         if np.issubdtype(grey.dtype, np.floating):
-            return np.nan_to_num(grey)
+            np.nan_to_num(grey := grey.copy(), copy=False)
+            return grey
         return grey.view(np.uint32) if is_unsigned else grey.clip(0)
 
     top = max(numbers(band).max() for _, band in _bands(image))

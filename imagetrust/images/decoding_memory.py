@@ -1,21 +1,20 @@
 """How much memory decoding a file takes, so that one that takes too much is refused before it is decoded."""
 
-from PIL import Image
+from typing import Any
 
 _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_LENGTH = 278, 322, 323  # TIFF tags
-_CODEC_BYTES = {
-    "AVIF": 10,
-    "HEIF": 7,
-}  # a pixel of RGB at the peak, most of it the libraries' own; alpha takes one more
+# A pixel of RGB at the peak, most of it the libraries' own; alpha takes one more.
+_CODEC_BYTES = {"AVIF": 10, "HEIF": 7}
 
 
-def decoding_bytes(opened: Image.Image, data: bytes, stored_size: tuple[int, int], is_turned: bool) -> int:
+def decoding_bytes(opened: Any, data: bytes, stored_size: tuple[int, int], is_turned: bool) -> int:
     """Estimate the memory that decoding takes at its peak, from the header alone.
 
-    opened: not yet read; its size is what it will be decoded at, stored_size what the file holds.
+    opened: Pillow's image, not yet read; its size is what it will be decoded at, stored_size what the file holds.
     is_turned: whether its EXIF orientation has to be applied.
     """
-    mode, pixels = opened.mode, opened.width * opened.height
+    mode: str = opened.mode
+    pixels: int = opened.width * opened.height
     if opened.format == "WEBP":
         # An animation's decoder keeps two canvases and hands over a third; a still picture is held twice.
         return pixels * (16 if is_animated_webp(data) else 8)
@@ -47,7 +46,7 @@ def is_animated_webp(data: bytes) -> bool:
     return data[12:16] == b"VP8X" and bool(data[20] & 2)
 
 
-def _has_several_scans(opened: Image.Image, data: bytes) -> bool:
+def _has_several_scans(opened: Any, data: bytes) -> bool:
     """Tell whether a JPEG has to be kept as coefficients: it is progressive, or its components come one by one."""
     if "progressive" in opened.info:
         return True

@@ -4,9 +4,9 @@ import base64
 
 import pytest
 
-from handlers import limits
-from handlers.errors import RequestError
-from handlers.payload import read_request
+from handlers.torchserve import read_request
+from imagetrust import limits
+from imagetrust.errors import RequestError
 
 PICTURE = b"\x89PNG stand-in"
 BASE64 = base64.b64encode(PICTURE).decode()
@@ -27,7 +27,7 @@ BASE64 = base64.b64encode(PICTURE).decode()
     ],
 )
 def test_found(fields):
-    assert read_request(fields).picture == PICTURE
+    assert read_request(fields).image == PICTURE
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_refused(fields, code):
 )
 def test_options(fields):
     request = read_request(fields)
-    assert request.picture == PICTURE
+    assert request.image == PICTURE
     assert request.choice("class", ("real", "gan"), "real") == "gan"
     assert request.choice("method", ("gradcam", "eigencam"), "gradcam") == "gradcam"
 
@@ -80,7 +80,7 @@ def test_options(fields):
 @pytest.mark.parametrize("name", ["ImageTrust-Class", "imagetrust-class", "IMAGETRUST-CLASS"])
 def test_options_in_headers(name):
     request = read_request({"body": PICTURE}, {name: "gan", "class": "no option", "Authorization": "Bearer x"})
-    assert (request.picture, request.options, request.explain) == (PICTURE, {"class": "gan"}, False)
+    assert (request.image, request.options, request.heatmap) == (PICTURE, {"class": "gan"}, False)
     assert read_request({"image": PICTURE, "class": "real"}, {name: "gan"}).options == {"class": "real"}
     with pytest.raises(RequestError, match="must be one of real"):
         read_request({"body": PICTURE}, {name: "dog"}).choice("class", ("real", "gan"), "real")
@@ -97,7 +97,7 @@ def test_options_that_are_not_offered(value, allowed):
 @pytest.mark.parametrize("name", ["Explain", "EXPLAIN", "eXplain"])
 def test_only_torchserve_says_that_a_request_came_by_explanations(name):
     """It sets `explain` on every request, whatever a client's header of another spelling says."""
-    assert not read_request({"body": PICTURE}, {name: "True"}).explain
-    assert not read_request({"body": PICTURE}, {"explain": "False", name: "True"}).explain
-    assert not read_request({"body": PICTURE}, {name: "True", "explain": "False"}).explain
-    assert read_request({"body": PICTURE}, {name: "False", "explain": "True"}).explain
+    assert not read_request({"body": PICTURE}, {name: "True"}).heatmap
+    assert not read_request({"body": PICTURE}, {"explain": "False", name: "True"}).heatmap
+    assert not read_request({"body": PICTURE}, {name: "True", "explain": "False"}).heatmap
+    assert read_request({"body": PICTURE}, {name: "False", "explain": "True"}).heatmap

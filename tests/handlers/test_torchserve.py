@@ -1,0 +1,85 @@
+"""A batch goes from TorchServe's own context to answers with their statuses."""
+
+import json
+import shutil
+
+import pytest
+from ts.context import Context, RequestProcessor
+
+from handlers.authenticity import Authenticity
+from handlers.explanation import Explanation
+from handlers.generator_type import GeneratorType
+from handlers.torchserve import MODEL
+from imagetrust.predictor import QUESTIONS
+from tests.procedural import encoded
+
+ENDPOINTS = {endpoint.question: endpoint for endpoint in (Authenticity, GeneratorType, Explanation)}
+
+
+@pytest.fixture(scope="module")
+def archive_folder(serving_folder, tmp_path_factory):
+    """An unpacked archive, as far as an endpoint looks at it."""
+    folder = tmp_path_factory.mktemp("archive")
+    shutil.copytree(serving_folder, folder / MODEL)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def make_context(archive_folder):
+    def made(items: int, headers: dict[str, str] | None = None, **handler: object) -> Context:
+        settings = {"handler": {"threads": 1} | handler}
+        context = Context("test", str(archive_folder), {}, items, None, "0.12.0", model_yaml_config=settings)
+        context.request_ids = {index: f"request-{index}" for index in range(items)}
+        context.request_processor = [RequestProcessor(headers or {}) for _ in range(items)]
+        return context
+
+    return made
+
+
+@pytest.fixture(scope="module", params=ENDPOINTS)
+def endpoint(request, make_context):
+    made = ENDPOINTS[request.param]()
+    made.initialize(make_context(1))
+    return made
+
+
+def test_there_is_an_endpoint_for_each_question():
+    assert set(ENDPOINTS) == set(QUESTIONS)
+
+
+def test_a_batch_keeps_its_order_statuses_and_types(endpoint, make_context, photo):
+    context = make_context(3)
+    data = [{"body": encoded(photo, "PNG")}, {"body": b"hello"}, {"image": encoded(photo, "JPEG")}]
+    bodies = [json.loads(text) for text in endpoint.handle(data, context)]
+    assert [context.get_response_status(index)[0] for index in range(3)] == [200, 400, 200]
+    assert bodies[1]["error"]["code"] == "unknown_format" and "error" not in bodies[0]
+    headers = context.get_response_headers(0)
+    assert headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("gpu_id", "gpus", "expected"),
+    [(None, 0, "cpu"), (None, 2, "cpu"), (0, 2, "cuda:0"), (1, 2, "cuda:1"), (0, 0, "cpu")],
+)
+def test_a_worker_uses_the_gpu_it_was_given(monkeypatch, make_context, gpu_id, gpus, expected):
+    devices = []
+
+    class Recorded:
+        def __init__(self, folder, device, threads, precision, manifest_hosts):
+            devices.append(str(device))
+            self.engine = self
+            self.name = "recorded"
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
+    monkeypatch.setattr("handlers.torchserve.Predictor", Recorded)
+    context = make_context(1)
+    context.system_properties["gpu_id"] = gpu_id
+    Authenticity().initialize(context)
+    assert devices == [expected]
+
+
+def test_settings_reach_the_predictor(make_context):
+    with pytest.raises(ValueError, match="int4"):
+        Authenticity().initialize(make_context(1, precision="int4"))
+    with pytest.raises(ValueError, match=r"example\.com"):
+        Explanation().initialize(make_context(1, manifest_hosts=["example.com/path"]))
