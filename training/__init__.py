@@ -1,1 +1,1 @@
-"""Data, training, evaluation and release of the models. Imports handlers; never imported by them."""
+"""From images to a released model."""

@@ -1,49 +1,42 @@
-"""Makes a model's probabilities honest, on pictures that neither trained nor chose it."""
+"""Temperature scaling and verdict thresholds with risk control, on images that neither trained nor chose the model."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 from scipy.stats import binom
-from torch.nn.functional import cross_entropy
 
-from handlers.card import Thresholds
+from imagetrust.models.config import Thresholds
 
-Answers = tuple[np.ndarray, np.ndarray]  # logits (N, classes) and the true classes' indices (N,)
+Predictions = tuple[np.ndarray, np.ndarray]  # logits (N, classes) and the true classes' indices (N,)
+MAX_ERROR = 0.05  # of real images called generated, and of errors among the decided
+CONFIDENCES = np.round(np.arange(0.995, 0.5, -0.005), 3)  # how sure a verdict may have to be, the strictest first
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """The temperature of least negative log likelihood (Guo et al. 2017, arXiv 1706.04599).
+    """Return the temperature of least negative log likelihood (Guo et al. 2017, arXiv 1706.04599).
 
-    logits (N, classes), labels (N,) class indices, weights (N,): how much each counts; alike where not given. One
-    parameter, so the ranking of the classes stays.
+    logits: (N, classes). labels: (N,) class indices. weights: (N,), how much each image counts; alike where not given.
     """
-    scores, truth = torch.from_numpy(logits).double(), torch.from_numpy(labels)
-    shares = (
-        torch.full((len(labels),), 1 / len(labels)) if weights is None else torch.from_numpy(weights / weights.sum())
-    )
-    log_temperature = torch.zeros((), dtype=torch.double, requires_grad=True)
-    optimiser = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
+    rows = np.arange(len(labels))
 
-    def closure() -> torch.Tensor:
-        optimiser.zero_grad()
-        loss = (cross_entropy(scores / log_temperature.exp(), truth, reduction="none") * shares).sum()
-        loss.backward()
-        return loss
+    def loss(log_temperature: float) -> float:
+        likelihoods = log_softmax(logits.astype(float) / np.exp(log_temperature), axis=1)[rows, labels]
+        return -float(np.average(likelihoods, weights=weights))
 
-    optimiser.step(closure)
-    return float(log_temperature.detach().exp())
+    return float(np.exp(minimize_scalar(loss, bounds=(-4, 6), method="bounded", options={"xatol": 1e-8}).x))
 
 
-def fit_open_temperature(known: Answers, unseen: Sequence[Answers]) -> float:
-    """The temperature for a model that will be asked about sources it knows and about ones that it does not, half each.
+def fit_open_temperature(known: Predictions, held_out: Sequence[Predictions]) -> float:
+    """Return the temperature for a model that is asked about known sources and unknown ones, half each.
 
-    known: its answers on the calibration split. unseen: answers of models of the same recipe on what was left out of
-    their training, a set for each fold; the sets count alike. A temperature fitted on known sources alone makes a model
-    surest where it errs most. Without unseen answers this is fit_temperature.
+    known: its predictions on the calibration split. held_out: predictions of models of the same recipe on groups that
+    were left out of their training; the groups count alike. A temperature fitted on known sources alone makes a model
+    surest where it errs most. Without held-out predictions this is fit_temperature.
     """
-    sets = [known, *unseen]
-    shares = [1 / 2 if unseen else 1.0, *(1 / (2 * len(unseen)) for _ in unseen)]
+    sets = [known, *held_out]
+    shares = [1 / 2 if held_out else 1.0, *(1 / (2 * len(held_out)) for _ in held_out)]
     return fit_temperature(
         np.concatenate([logits for logits, _ in sets]),
         np.concatenate([labels for _, labels in sets]),
@@ -53,44 +46,49 @@ def fit_open_temperature(known: Answers, unseen: Sequence[Answers]) -> float:
     )
 
 
-CONFIDENCES = np.round(np.arange(0.995, 0.5, -0.005), 3)  # how sure a verdict may have to be, the strictest first
+def probability_generated(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Return (N,) the calibrated probability of being generated, from authenticity's logits (N, 2)."""
+    return softmax(logits.astype(float) / temperature, axis=1)[:, 1]
 
 
 def verdict_thresholds(
     generated: np.ndarray,
     labels: np.ndarray,
-    error: float,
+    max_error: float = MAX_ERROR,
     certainty: float = 0.9,
-    strange_photographs: np.ndarray | None = None,
+    held_out_real: np.ndarray | None = None,
 ) -> tuple[Thresholds, bool]:
-    """The loosest thresholds with which two rates stay within `error`: of photographs that are called generated, and of
-    errors among the pictures decided. The second value says whether that could be shown.
+    """Return the loosest thresholds under which two rates stay within `max_error`, and whether that could be shown.
 
-    generated (N,): calibrated probabilities of being generated. labels (N,): 0 real, 1 generated. strange_photographs
-    (M,): such probabilities of photographs from sources that the model which gave them had not seen; where given, of
-    them too at most `error` may be called generated. Risk control in the
-    conformal manner, without assumptions on the model (Angelopoulos et al. 2021, "Learn then Test", arXiv 2110.01052):
-    confidences fixed beforehand are tried from the strictest on, and the first that a binomial test cannot clear of a
-    higher rate ends the search (fixed-sequence testing). So all these rates hold at once, with this certainty over the
-    draw of the calibration set, on pictures and a mix of classes like its own, and on no others. Where not even the
-    first is cleared, for want of pictures or of a better model, that one is taken and nothing is promised.
+    The rates are the false positive rate, of real images called generated, and the selective risk, of errors among the
+    decided. generated: (N,) calibrated probabilities. labels: (N,), 0 real, 1 generated. held_out_real: (M,) such
+    probabilities of real images from sources that the model which gave them had not seen; where given, their false
+    positive rate stays within `max_error` too. Risk control in the conformal manner, without assumptions on the model
+    (Angelopoulos et al. 2021, "Learn then Test", arXiv 2110.01052): confidences fixed beforehand are tried from the
+    strictest on, and the first that a binomial test cannot clear of a higher rate ends the search (fixed-sequence
+    testing). So all rates hold at once, with this certainty over the draw of the calibration set, on images and a mix
+    of classes like its own, and on no others. Where not even the first is cleared, for want of images or of a better
+    model, that one is taken and nothing is promised.
     """
-    photographs = labels == 0
+    real = labels == 0
     sureness = np.maximum(generated, 1 - generated)
-    # A single error among few decided pictures would end the search at once. How many are decided says nothing of their
+    # A single error among few decided images would end the search at once. How many are decided says nothing of their
     # errors, so the sequence may begin where it is a fifth; and fewer than the second could not be cleared at all.
-    needed = max(len(labels) / 5, np.log(1 - certainty) / np.log(1 - error))
+    needed = max(len(labels) / 5, np.log(1 - certainty) / np.log(1 - max_error))
     tried = [confidence for confidence in CONFIDENCES if (sureness >= confidence).sum() >= needed]
     chosen = None
     for confidence in tried:
         called_generated, called_real = generated >= confidence, generated <= 1 - confidence
-        accused = int((called_generated & photographs).sum())
-        wrong = accused + int((called_real & ~photographs).sum())
+        false_positives = int((called_generated & real).sum())
+        wrong = false_positives + int((called_real & ~real).sum())
         decided = int((called_generated | called_real).sum())
-        chance = max(binom.cdf(accused, int(photographs.sum()), error), binom.cdf(wrong, decided, error))
-        if strange_photographs is not None:
-            strange = int((strange_photographs >= confidence).sum())
-            chance = max(chance, binom.cdf(strange, len(strange_photographs), error))
+        chance = max(
+            binom.cdf(false_positives, int(real.sum()), max_error),
+            binom.cdf(wrong, decided, max_error),
+        )
+        if held_out_real is not None:
+            called = int((held_out_real >= confidence).sum())
+            chance = max(chance, binom.cdf(called, len(held_out_real), max_error))
         if chance > 1 - certainty:
             break
         chosen = confidence

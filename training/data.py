@@ -1,24 +1,26 @@
-"""Reads pictures in ArtiFact's layout and splits them without leakage.
+"""Read images in ArtiFact's layout and splits them without leakage.
 
 Layout: one folder a source, each with `metadata.csv` (filename, image_path, target, category and, where known,
-origin: the file that the picture was cut from). Target 0 is real; 1 and above are generated.
+origin: the file that the image was cut from). Target 0 is real; 1 and above are generated.
 """
 
 import csv
 import hashlib
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import torch
+from PIL import Image
 from torch.utils.data import Dataset, Sampler
 
-from handlers.decode import decode
-from handlers.errors import RequestError
+from imagetrust.errors import RequestError
+from imagetrust.images.decode import decode
+from imagetrust.models.config import TASKS, DataSet
 from training.sources import ARTIFACT_SOURCES, FAMILIES, REAL, UNDISCLOSED
 
-CLASSES = {"authenticity": ("real", "generated"), "generator_type": FAMILIES}
-WILD_LABELS = "labels.csv"  # what tells a folder of whole pictures from an ArtiFact root
+WILD_LABELS = "labels.csv"  # what tells a folder of whole images from an ArtiFact root
 NO_LABEL = -100  # a class index that torch's cross entropy leaves out
 
 # Cumulative shares. Calibration has its own part, so that thresholds are never fitted on what chose the model.
@@ -31,7 +33,7 @@ class DataError(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """One picture.
+    """One image.
 
     group: shared by all that must stay in one split. repository: the public repository that its source was taken from,
         as owner/name; empty where not known. Sources of one repository often share a maker and a generator.
@@ -47,7 +49,7 @@ class Record:
 
 
 def read_artifact(root: Path) -> list[Record]:
-    """All pictures under an ArtiFact root, in a fixed order.
+    """Read all images under an ArtiFact root, in a fixed order.
 
     Raises DataError where the root holds no source, or a source's family is not known.
     """
@@ -75,7 +77,7 @@ def read_artifact(root: Path) -> list[Record]:
 
 
 def read_wild(root: Path) -> list[Record]:
-    """Read whole pictures that lie in one folder, as its labels.csv lists them: for scoring, never for training.
+    """Read whole images that lie in one folder, as its labels.csv lists them: for scoring, never for training.
 
     Columns: file, family, source, generator, category, origin_repository. Raises DataError for an unknown family.
     """
@@ -100,13 +102,18 @@ def read_wild(root: Path) -> list[Record]:
 
 
 def data_digest(records: list[Record], root: Path) -> str:
-    """Return the SHA-256 of which pictures a data set lists, by source, path under its root and family.
+    """Return the SHA-256 of which images a data set lists, by source, path under its root and family.
 
     Pixels take no part: it tells two states of a data set apart, so that a released model's metrics are compared with
-    those of the same pictures alone.
+    those of the same images alone.
     """
     lines = sorted(f"{r.source}\t{r.path.relative_to(root).as_posix()}\t{r.family}\n" for r in records)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def describe_data(root: Path, records: list[Record]) -> DataSet:
+    """Return what a release says of the data that it is of."""
+    return DataSet(root.name, len(records), len({record.source for record in records}), data_digest(records, root))
 
 
 def _described_sources(root: Path) -> dict[str, tuple[str, str, str]]:
@@ -122,7 +129,7 @@ def _described_sources(root: Path) -> dict[str, tuple[str, str, str]]:
 
 
 def _record(
-    root: Path, source: str, row: dict, group: str, family: str, generator: str, repository: str
+    root: Path, source: str, row: dict[str, str], group: str, family: str, generator: str, repository: str
 ) -> Record:  # fmt: skip
     path = root / source / row["image_path"]
     try:
@@ -142,10 +149,10 @@ def _record(
     )
 
 
-def _groups(rows: list[tuple[str, dict]]) -> list[str]:
-    """For each (source, row): the name that it shares with all that must stay in its split.
+def _groups(rows: list[tuple[str, dict[str, str]]]) -> list[str]:
+    """Return for each (source, row) the name that it shares with all that must stay in its split.
 
-    Repositories often keep a photograph and what was made from it under one file name, so pictures whose origins
+    Repositories often keep a photograph and what was made from it under one file name, so images whose origins
     have the same name share a group, in whichever source they lie: this errs on the side of keeping too much
     together. A name that one source uses five times or more (`PROMPT/output.png`) identifies nothing: there the
     folder's name does. Without an origin each file stands for itself.
@@ -168,14 +175,14 @@ def _groups(rows: list[tuple[str, dict]]) -> list[str]:
 
 
 def split_of(group: str, seed: int) -> str:
-    """The split that a group falls into: a hash decides, so that adding pictures moves none of the old ones."""
+    """Return the split that a group falls into: a hash decides, so that adding images moves none of the old ones."""
     digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
     position = int.from_bytes(digest[:8], "big") / 2**64
     return next(name for name, end in SPLITS if position < end)
 
 
 def split(records: list[Record], seed: int) -> dict[str, list[Record]]:
-    """The records by split. The same seed gives the same split for every task and every data root."""
+    """Return the records by split. The same seed gives the same split for every task and every data root."""
     parts: dict[str, list[Record]] = {name: [] for name, _ in SPLITS}
     for record in records:
         parts[split_of(record.group, seed)].append(record)
@@ -183,46 +190,52 @@ def split(records: list[Record], seed: int) -> dict[str, list[Record]]:
 
 
 def label_of(record: Record, task: str) -> int:
-    """The record's class index for a task. Undisclosed families have none in generator_type."""
+    """Return the record's class index for a task. Undisclosed families have none in generator_type."""
     if task == "authenticity":
         return int(record.family != REAL)
-    return NO_LABEL if record.family == UNDISCLOSED else CLASSES[task].index(record.family)
+    return NO_LABEL if record.family == UNDISCLOSED else TASKS[task].index(record.family)
 
 
 def labelled(records: list[Record], task: str) -> list[tuple[Record, int]]:
-    """The records that have a class index for a task, with it."""
+    """Return the records that have a class index for a task, with it."""
     return [(record, label) for record in records if (label := label_of(record, task)) != NO_LABEL]
 
 
-class Pictures(Dataset):
-    """Decodes with the handlers' own decoder and applies a transform: (index) -> (tensor, label or labels).
+class Images(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Decode records' files, as serving does, and transform them: (index) -> (tensor, label or labels).
 
-    needed: what the decoder is told that is enough (handlers.decode); what is trained and scored as it will be served
-        takes handlers.preprocessing.needed_side.
+    transform: from an RGB image to a tensor. min_side: what decoding is told is enough (imagetrust.images.decode).
+    Raises DataError, naming the file, for one that cannot be decoded.
     """
 
-    def __init__(self, items: list[tuple[Record, int | tuple[int, ...]]], transform, needed: int | None = None) -> None:
-        self.items = items
-        self.transform = transform
-        self.needed = needed
+    def __init__(
+        self,
+        items: Sequence[tuple[Record, int | tuple[int, ...]]],
+        transform: Callable[[Image.Image], torch.Tensor],
+        min_side: int | None = None,
+    ) -> None:
+        self.items, self.transform, self.min_side = items, transform, min_side
 
     def __len__(self) -> int:
+        """Return how many images there are."""
         return len(self.items)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Decode and transform one image."""
         record, label = self.items[index]
         try:
-            image = decode(record.path.read_bytes(), self.needed).image
+            image = decode(record.path.read_bytes(), self.min_side).image
         except (OSError, RequestError) as error:
             raise DataError(f"{record.path}: {error}") from error
         return self.transform(image), torch.tensor(label)
 
 
 def balanced_weights(items: list[tuple[Record, int]]) -> torch.Tensor:
-    """Drawing weights, summing to the number of classes: classes equal, families within a class by the root of their
-    count, sources within a family likewise.
+    """Return sampling weights: classes equal, families within a class by the root of their count, sources likewise.
 
-    The root keeps a source of five pictures from being drawn as often as one of eight hundred.
+    They sum to the number of classes.
+
+    The root keeps a source of five images from being drawn as often as one of eight hundred.
     """
     cells = Counter((label, record.family, record.source) for record, label in items)
     families: Counter = Counter()
@@ -244,9 +257,9 @@ def balanced_weights(items: list[tuple[Record, int]]) -> torch.Tensor:
 
 
 class BalancedSampler(Sampler[int]):
-    """Draws an epoch's indices with replacement, the same on every process, each taking every n-th.
+    """Sample an epoch's indices with replacement, the same on every process, each taking every n-th.
 
-    `begin(epoch, skip)` fixes the draw, so a run resumed in the middle of an epoch sees what it would have seen.
+    `begin(epoch, skip)` fixes the sample, so a run resumed in the middle of an epoch sees what it would have seen.
     """
 
     def __init__(self, weights: torch.Tensor, seed: int, rank: int, world: int) -> None:
@@ -254,13 +267,15 @@ class BalancedSampler(Sampler[int]):
         self.epoch = self.skip = 0
 
     def begin(self, epoch: int, skip: int = 0) -> None:
-        """Sets the epoch and how many of this process's indices were already used."""
+        """Set the epoch and how many of this process's indices were already used."""
         self.epoch, self.skip = epoch, skip
 
     def __len__(self) -> int:
+        """Return how many indices this process has left in the epoch."""
         return len(self.weights) // self.world - self.skip
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[int]:
+        """Return this process's indices."""
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
         drawn = torch.multinomial(self.weights, len(self.weights), replacement=True, generator=generator)
         mine = drawn[self.rank :: self.world][: len(self.weights) // self.world]

@@ -1,10 +1,10 @@
-"""Makes a folder of pictures a source of a data root:
+"""Make a folder of images a source of a data root.
 
     python -m training.import_folder FOLDER --data ROOT --source NAME --family diffusion --generator sdxl
 
-Each picture goes through ArtiFact's recipe (arXiv 2302.11970, section 3): a random square of 5/8 to 1 of the short
+Each image goes through ArtiFact's recipe (arXiv 2302.11970, section 3): a random square of 5/8 to 1 of the short
 side, resized to 200 x 200, JPEG of a random quality from 65 to 100. So the new source is made like the others, and no
-trace of how it came here gives it away. Pictures that cannot be read are named and left out.
+trace of how it came here gives it away. Images that cannot be read are named and left out.
 """
 
 import argparse
@@ -18,9 +18,9 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from handlers.decode import decode
-from handlers.errors import RequestError
-from training.files import replace_bytes
+from imagetrust.errors import RequestError
+from imagetrust.files import replace_bytes
+from imagetrust.images.decode import decode
 from training.sources import FAMILIES, REAL, UNDISCLOSED
 
 SIDE = 200  # pixels
@@ -30,7 +30,7 @@ TARGETS = {REAL: 0, "gan": 1, "diffusion": 2, "other": 3, UNDISCLOSED: 4}  # as 
 
 
 def artifact_recipe(image: Image.Image, draw: random.Random) -> bytes:
-    """The JPEG that ArtiFact's recipe makes of an RGB picture."""
+    """Return the JPEG that ArtiFact's recipe makes of an RGB image."""
     side = round(min(image.size) * draw.uniform(*SHARE))
     left, top = draw.randint(0, image.width - side), draw.randint(0, image.height - side)
     buffer = io.BytesIO()
@@ -43,10 +43,10 @@ def artifact_recipe(image: Image.Image, draw: random.Random) -> bytes:
 def import_folder(
     folder: Path, root: Path, source: str, family: str, generator: str, category: str, seed: int
 ) -> tuple[int, list[str]]:
-    """Writes `root/source` and its line in `root/sources.csv`; returns how many pictures, and what was left out.
+    """Write `root/source` and its line in `root/sources.csv`; returns how many images, and what was left out.
 
     The source appears at once and whole, or not at all. Raises FileExistsError where it is there already, and
-    ValueError where the folder holds no readable picture.
+    ValueError where the folder holds no readable image.
     """
     target, temporary = root / source, root / f".{source}.partial"
     if target.exists():
@@ -67,7 +67,7 @@ def import_folder(
         rows.append([name, name, TARGETS[family], category, origin])
     if not rows:
         shutil.rmtree(temporary)
-        raise ValueError(f"{folder} holds no picture that can be read")
+        raise ValueError(f"{folder} holds no image that can be read")
     with (temporary / "metadata.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["filename", "image_path", "target", "category", "origin"], *rows])
     _describe(root / "sources.csv", source, family, generator)
@@ -80,7 +80,7 @@ def _describe(table: Path, source: str, family: str, generator: str) -> None:
     if table.exists():
         with table.open(newline="") as file:
             reader = csv.DictReader(file)
-            columns, rows = list(reader.fieldnames), [row for row in reader if row["source"] != source]
+            columns, rows = list(reader.fieldnames or columns), [row for row in reader if row["source"] != source]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="")
     writer.writeheader()
@@ -89,12 +89,13 @@ def _describe(table: Path, source: str, family: str, generator: str) -> None:
 
 
 def main() -> None:
+    """Import from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="searched with its sub-folders")
     parser.add_argument("--data", type=Path, required=True, help="the data root that gets the new source")
     parser.add_argument("--source", required=True, help="name of the new source's folder")
     parser.add_argument("--family", choices=(*FAMILIES, UNDISCLOSED), required=True)
-    parser.add_argument("--generator", required=True, help="what made the pictures; for photographs, the collection")
+    parser.add_argument("--generator", required=True, help="what made the images; for photographs, the collection")
     parser.add_argument("--category", default="mixed")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -106,7 +107,7 @@ def main() -> None:
     except (FileExistsError, ValueError) as error:
         sys.exit(f"error: {error}")
     print("\n".join(["Left out:", *left_out]) if left_out else "Nothing was left out.")
-    print(f"{count} pictures in {arguments.data / arguments.source}\nNext: make train DATA={arguments.data}")
+    print(f"{count} images in {arguments.data / arguments.source}\nNext: make train DATA={arguments.data}")
 
 
 if __name__ == "__main__":

@@ -1,74 +1,64 @@
-"""Makes the released trunks fast, and measures what that changes:
+"""Make a model fast, and measure what that changes: `python -m training.quantise --data ROOT --model FOLDER`.
 
-    python -m training.quantise --data ROOT --rounds runs/unseen
-
-Quantises each trunk to int8 with training pictures, finds on the calibration split how close to changing an answer must
-be to be computed again in fp32 (the band), and compares with fp32 on the validation split and, with the finished rounds
-of training.unseen, on generators that those had not seen. Everything lands beside the weights; an archive takes it only
-where handlers.gate finds nothing to refuse.
+Quantises the network to int8 with training images, finds on the calibration split the margin within which an answer is
+computed again in fp32, and compares with fp32 on the validation split and, with the finished runs of training.held_out,
+on generators that those had not seen. The worst group and the worse task decide: changes do not cancel. Everything
+lands beside the weights; an archive takes it only where the gate passes (imagetrust.runtime.precision_gate).
 """
 
 import argparse
 import logging
-import platform
 import random
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from handlers.card import Card, read_card
-from handlers.classifier import Classifier
-from handlers.engine import Engine, gate_file, quantised_file
-from handlers.gate import missed
-from handlers.network import file_sha256
-from handlers.openvino_trunk import OpenVinoTrunk, openvino, save_network, to_openvino
-from handlers.preprocessing import needed_side, picture_to_pixels
-from handlers.processor import CPUINFO
-from handlers.trunk import PixelTrunk
-from handlers.verdicts import verdict
-from training.data import CLASSES, Pictures, Record, labelled, read_artifact, split
-from training.files import replace_bytes, replace_json
-from training.metrics import expected_calibration_error
-from training.recipe import seed_of
-from training.release import RELEASED
-from training.unseen import finished_rounds, scored_folds
+from evaluation.metrics import expected_calibration_error
+from imagetrust.errors import RequestError
+from imagetrust.files import file_sha256, replace_bytes
+from imagetrust.images.decode import decode
+from imagetrust.models.config import TASKS, Head
+from imagetrust.models.model import Model
+from imagetrust.runtime.engine import Engine
+from imagetrust.runtime.openvino import OpenVinoRunner, openvino, save_network, to_openvino
+from imagetrust.runtime.precision_gate import EXACT_NETWORK, INT8_NETWORK, Gate
+from imagetrust.runtime.processor import processor_flags
+from imagetrust.runtime.torch import PixelNetwork
+from training.data import NO_LABEL, DataError, Record, data_digest, label_of, read_artifact, split
+from training.groups import RUNS
+from training.held_out import HeldOutRun
+from training.recipe import RecipeError, read_recipe
 
-import nncf  # isort: skip (after openvino, which handlers.openvino_trunk keeps from reporting itself)
+import nncf  # isort: skip (after openvino, which imagetrust.runtime.openvino keeps from reporting itself)
 
-PICTURES = 300  # of the training split, that quantisation sees; NNCF's own default
-KEPT = 3  # convolutions at the network's beginning that stay in fp32: there the rounding costs most (docs/backends.md)
-CHANGED = 0.003  # share of the calibration pictures that may change outside the band: the gate allows 0.005
-BATCH = 8
+IMAGES = 300  # of the training split, that quantisation sees; NNCF's own default
+EXACT_CONVOLUTIONS = 3  # at the network's beginning, that stay in fp32: there the rounding costs most
+MAX_CHANGED = 0.003  # share of the calibration images that may change outside the margin: the gate allows 0.005
 
-
-@dataclass(frozen=True)
-class Trunk:
-    """A trunk in fp32 and in each fast precision that this processor computes, ready to run."""
-
-    exact: OpenVinoTrunk
-    fast: dict[str, OpenVinoTrunk]
-    int8: tuple[bytes, bytes]  # the contents of the .xml and the .bin
+Views = list[np.ndarray]
 
 
-def pixels_of(records: list[Record], classifier: Classifier) -> np.ndarray:
-    """(N, size, size, 3) uint8: what the server would make of the records' files."""
-    preprocessing = classifier.card.preprocessing
-    pictures = Pictures(
-        [(record, 0) for record in records],
-        lambda image: torch.from_numpy(picture_to_pixels(image, preprocessing)),
-        needed_side(preprocessing),
-    )
-    return torch.cat([batch for batch, _ in tqdm(DataLoader(pictures, BATCH), desc="decoding", mininterval=5)]).numpy()
+def views_of(records: Sequence[Record], model: Model) -> Views:
+    """Return what serving makes of the records' files: (views, size, size, 3) uint8 each."""
+    preprocessing, images = model.config.preprocessing, []
+    for record in tqdm(records, desc="decoding", mininterval=5):
+        try:
+            decoded = decode(record.path.read_bytes(), preprocessing.min_side())
+        except (OSError, RequestError) as error:
+            raise DataError(f"{record.path}: {error}") from error
+        images.append(preprocessing.pixels(decoded.image))
+    return images
 
 
-def quantised(model: openvino.Model, pixels: np.ndarray) -> openvino.Model:
-    """A trunk in int8, its ranges taken from (N, size, size, 3) uint8 pictures."""
+def quantised(model: openvino.Model, images: Views, transformer: bool) -> openvino.Model:
+    """Return a network in int8, its ranges taken from images."""
     convolutions = [
         node.get_friendly_name()
         for node in model.get_ordered_ops()
@@ -76,242 +66,217 @@ def quantised(model: openvino.Model, pixels: np.ndarray) -> openvino.Model:
     ]
     return nncf.quantize(
         model,
-        nncf.Dataset([picture[None] for picture in pixels]),
-        subset_size=len(pixels),
+        nncf.Dataset([views[:1] for views in images]),
+        subset_size=len(images),
         preset=nncf.QuantizationPreset.PERFORMANCE,
-        ignored_scope=nncf.IgnoredScope(names=convolutions[:KEPT]),
+        model_type=nncf.ModelType.TRANSFORMER if transformer else None,
+        ignored_scope=nncf.IgnoredScope(names=convolutions[:EXACT_CONVOLUTIONS]),
     )
 
 
-def compiled(networks: dict[str, Path], threads: int) -> dict[str, OpenVinoTrunk]:
-    """Compile a network for each precision, without those that this processor does not compute; they are named.
+class Precisions:
+    """A model's network in fp32 and in each fast precision that this processor computes, in a temporary folder."""
 
-    Measured all the same, they would pass the gate as the fp32 that OpenVINO falls back to.
-    """
-    trunks = {}
-    for precision, network in networks.items():
-        try:
-            trunks[precision] = OpenVinoTrunk(network, precision, threads)
-        except RuntimeError as error:
-            print(f"{precision} cannot be measured and gets no band: {error}")
-    return trunks
+    def __init__(self, model: Model, training: Sequence[Record], seed: int, folder: Path) -> None:
+        chosen = random.Random(seed).sample(list(training), min(IMAGES, len(training)))
+        size = model.config.preprocessing.size
+        network = to_openvino(PixelNetwork(model.network, model.config.preprocessing), size)
+        save_network(network, folder / EXACT_NETWORK)
+        int8 = quantised(network, views_of(chosen, model), model.backbone.layout == "tokens")
+        save_network(int8, folder / INT8_NETWORK)
+        threads = torch.get_num_threads()
+        self.model, self.folder = model, folder
+        self.exact = OpenVinoRunner(folder / EXACT_NETWORK, "fp32", threads)
+        self.fast: dict[str, OpenVinoRunner] = {}
+        for precision, name in (("bf16", EXACT_NETWORK), ("int8", INT8_NETWORK)):
+            try:
+                self.fast[precision] = OpenVinoRunner(folder / name, precision, threads)
+            except RuntimeError as error:
+                print(f"{precision} is not measured: {error}")
 
-
-def processor_flags(cpuinfo: Path = CPUINFO) -> dict[str, bool]:
-    """Say which instructions that bf16 and int8 are computed with this processor has."""
-    flags = next((line.split() for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), [])
-    return {flag: flag in flags for flag in ("amx_bf16", "avx512_bf16", "avx512_vnni", "avx_vnni")}
-
-
-def prepare(classifier: Classifier, training: list[Record], seed: int) -> Trunk:
-    """Quantises a classifier's trunk with some of these training pictures."""
-    chosen = random.Random(seed).sample(training, min(PICTURES, len(training)))
-    model = to_openvino(PixelTrunk(classifier.trunk, classifier.card.preprocessing), classifier.card.preprocessing.size)
-    threads = torch.get_num_threads()
-    with tempfile.TemporaryDirectory(prefix="imagetrust-quantise-") as folder:
-        exact, int8 = Path(folder) / "fp32.xml", Path(folder) / "int8.xml"
-        save_network(model, exact)
-        save_network(quantised(model, pixels_of(chosen, classifier)), int8)
-        return Trunk(
-            exact=OpenVinoTrunk(exact, "fp32", threads),
-            fast=compiled({"bf16": exact, "int8": int8}, threads),
-            int8=(int8.read_bytes(), int8.with_suffix(".bin").read_bytes()),
-        )
+    def engine(self, precision: str, margins: dict[str, float] | None = None) -> Engine:
+        """Return the engine of a precision: bare, or with margins and the exact network behind it."""
+        if precision == "fp32":
+            return Engine("openvino fp32", self.model, self.exact)
+        if margins is None:
+            return Engine(f"openvino {precision}", self.model, self.fast[precision])
+        return Engine(f"openvino {precision}", self.model, self.fast[precision], self.exact, margins)
 
 
-def score(engine: Engine, classifiers: list[Classifier], pixels: np.ndarray) -> dict[str, torch.Tensor]:
-    """The logits (N, classes) of each classifier, in batches."""
-    batches = [
-        engine.score(pixels[start : start + BATCH], classifiers)[1]
-        for start in tqdm(range(0, len(pixels), BATCH), desc=engine.name, mininterval=5)
-    ]
-    return {name: torch.cat([logits[name] for logits in batches]) for name in batches[0]}
+def logits_of(engine: Engine, images: Views) -> dict[str, torch.Tensor]:
+    """Return the logits (N, classes) of each task."""
+    scores = [engine.score([views], tuple(TASKS))[0] for views in tqdm(images, desc=engine.name, mininterval=5)]
+    return {task: torch.stack([one.logits[task] for one in scores]) for task in TASKS}
 
 
-def answers(classifier: Classifier, logits: torch.Tensor) -> list[tuple]:
-    """What a caller would act on, for each picture: the label, and the verdict where the model gives one."""
-    probabilities = classifier.probabilities(logits)
-    labels = probabilities.argmax(1).tolist()
-    if classifier.card.thresholds is None:
-        return [(label,) for label in labels]
-    return [
-        (label, verdict(generated, classifier.card.thresholds))
-        for label, generated in zip(labels, probabilities[:, 1].tolist(), strict=True)
-    ]
+def answers(model: Model, task: str, logits: torch.Tensor) -> list[tuple[int, str]]:
+    """Return what a caller acts on, for each image: the label, and the verdict where the task gives one."""
+    probabilities = model.probabilities(task, logits)
+    thresholds = model.config.heads[task].thresholds
+    verdicts = [thresholds.verdict(row) if thresholds else "" for row in probabilities[:, 1].tolist()]
+    return list(zip(probabilities.argmax(1).tolist(), verdicts, strict=True))
 
 
-def find_band(classifier: Classifier, exact: torch.Tensor, fast: torch.Tensor) -> float:
-    """The smallest band, in calibrated logits, outside of which at most CHANGED of the pictures get another answer."""
-    pairs = zip(answers(classifier, exact), answers(classifier, fast), strict=True)
+def find_margin(model: Model, task: str, exact: torch.Tensor, fast: torch.Tensor) -> float:
+    """Return the smallest margin outside of which at most MAX_CHANGED of the images get another answer."""
+    pairs = zip(answers(model, task, exact), answers(model, task, fast), strict=True)
     changed = torch.tensor([one != other for one, other in pairs])
-    needed = torch.where(changed, classifier.distance_to_change(fast), 0.0).sort(descending=True).values
-    # A hundredth more, since an answer at the band's border stays outside.
-    return round(float(needed[int(CHANGED * len(needed))]) + 0.01, 4)
+    needed = torch.where(changed, model.margin(task, fast), 0.0).sort(descending=True).values
+    # A hundredth more, since an answer at the margin's border stays outside.
+    return round(float(needed[int(MAX_CHANGED * len(needed))]) + 0.01, 4)
 
 
-def compare(classifier: Classifier, exact: torch.Tensor, fast: torch.Tensor, labels: np.ndarray) -> dict[str, float]:
-    """How the figures of a model change from exact to fast logits (N, classes)."""
-    figures = {}
-    for name, logits in (("fp32", exact), ("fast", fast)):
-        probabilities = classifier.probabilities(logits).numpy()
+def compare(model: Model, task: str, exact: torch.Tensor, fast: torch.Tensor, labels: np.ndarray) -> dict[str, float]:
+    """Return how the metrics of a task change from exact to fast logits (N, classes)."""
+    found = []
+    for logits in (exact, fast):
+        probabilities = model.probabilities(task, logits).numpy()
         correct = probabilities.argmax(1) == labels
-        recalls = [correct[labels == label].mean() for label in sorted(set(labels.tolist()))]
-        figures[name] = (float(np.mean(recalls)), expected_calibration_error(probabilities.max(1), correct))
-    changed = [one != other for one, other in zip(answers(classifier, exact), answers(classifier, fast), strict=True)]
+        recalls = [correct[labels == label].mean() for label in np.unique(labels)]
+        found.append((float(np.mean(recalls)), expected_calibration_error(probabilities.max(1), correct)))
+    changed = [one != two for one, two in zip(answers(model, task, exact), answers(model, task, fast), strict=True)]
     return {
-        "balanced_accuracy": round(figures["fp32"][0], 5),
-        "balanced_accuracy_change": round(figures["fast"][0] - figures["fp32"][0], 5),
+        "balanced_accuracy": round(found[0][0], 5),
+        "balanced_accuracy_change": round(found[1][0] - found[0][0], 5),
         "verdicts_changed": round(float(np.mean(changed)), 5),
-        "calibration_error_change": round(figures["fast"][1] - figures["fp32"][1], 5),
+        "calibration_error_change": round(found[1][1] - found[0][1], 5),
     }
 
 
-def gated(by_model: dict[str, dict[str, float]], by_fold: dict[str, float]) -> dict[str, float]:
-    """Return the changes that the gate judges: of all models, and of all unseen folds, the one farthest from 0.
+def held_out_changes(runs: list[HeldOutRun], heads: dict[str, Head], seed: int) -> dict[str, dict[str, float]]:
+    """Return by precision and group: the change of balanced accuracy on generators that a run had not seen.
 
-    by_model: what `compare` says of each model. by_fold: the change of balanced accuracy on each fold; where none was
-    measured, that change is missing and so refused.
-    """
-    figures = {
-        name: max((row[name] for row in by_model.values()), key=abs)
-        for name in ("balanced_accuracy_change", "verdicts_changed", "calibration_error_change")
-    }
-    return figures | ({"unseen_balanced_accuracy_change": max(by_fold.values(), key=abs)} if by_fold else {})
-
-
-def unseen_changes(folder: Path, data: list[Record], released: Card) -> dict[str, dict[str, float]]:
-    """By precision and fold: the change of balanced accuracy on generators that a round's model had not seen.
-
-    Each round's trunk is quantised and given its own band, as the released one is; so it is given the released model's
-    calibration too, which says where an answer changes. A run's own card has none yet: its band would keep apart the
-    labels of overconfident answers alone, and be a fraction as wide.
-    Raises ValueError where the rounds are not of one recipe.
+    Each run's network is quantised and given its own margin, as the released one is; so it is given the released
+    model's calibration too, which says where an answer changes. Its own description has none yet.
     """
     changes: dict[str, dict[str, float]] = {}
-    for one in finished_rounds(folder, "authenticity", torch.device("cpu"), data, workers=0):
-        classifier = one.classifier
-        classifier.card = replace(classifier.card, temperature=released.temperature, thresholds=released.thresholds)
-        parts = split(one.known, one.seed)
-        trunk = prepare(classifier, parts["train"], one.seed)
-        exact = Engine("fp32", trunk.exact)
-        calibration = pixels_of(parts["calibration"], classifier)
-        reference = score(exact, [classifier], calibration)
-        engines = {}
-        for precision, fast in trunk.fast.items():
-            plain = score(Engine(precision, fast), [classifier], calibration)
-            bands = {name: find_band(classifier, reference[name], plain[name]) for name in plain}
-            engines[precision] = Engine(precision, fast, trunk.exact, bands)
-        generators = [fold for fold in one.folds if not fold.photographs]
-        for name, items in scored_folds(data, one.known, generators, "validation", one.seed).items():
-            pixels = pixels_of([record for record, _ in items], classifier)
-            labels = np.array([label for _, label in items])
-            reference_here = score(exact, [classifier], pixels)["authenticity"]
-            for precision, engine in engines.items():
-                logits = score(engine, [classifier], pixels)["authenticity"]
-                compared = compare(classifier, reference_here, logits, labels)
-                changes.setdefault(precision, {})[name] = compared["balanced_accuracy_change"]
+    for run in runs:
+        run.model.config = msgspec.structs.replace(run.model.config, heads=heads)
+        parts = split(run.known, seed)
+        with tempfile.TemporaryDirectory(prefix="imagetrust-quantise-") as folder:
+            precisions = Precisions(run.model, parts["train"], seed, Path(folder))
+            calibration = views_of(parts["calibration"], run.model)
+            margins = margins_of(precisions, calibration)
+            exact = {one.group.name: one for one in run.held_out("validation", precisions.engine("fp32"))}
+            for precision in precisions.fast:
+                for one in run.held_out("validation", precisions.engine(precision, margins[precision])):
+                    if one.group.is_real:
+                        continue
+                    fast, labels = one.predictions("authenticity")
+                    reference, _ = exact[one.group.name].predictions("authenticity")
+                    compared = compare(
+                        run.model, "authenticity", torch.from_numpy(reference), torch.from_numpy(fast), labels
+                    )
+                    changes.setdefault(precision, {})[one.group.name] = compared["balanced_accuracy_change"]
     return changes
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="the ArtiFact root that the models were trained on")
-    parser.add_argument("--released", type=Path, default=RELEASED, help="folder of weights and cards")
-    parser.add_argument("--rounds", type=Path, help="the --out of a finished training.unseen of the same recipe")
-    parser.add_argument(
-        "--without", choices=("bf16", "int8"), help="a precision that missed the gate, not to be served"
-    )
-    arguments = parser.parse_args()
-    nncf.set_log_level(logging.ERROR)
+def margins_of(precisions: Precisions, calibration: Views) -> dict[str, dict[str, float]]:
+    """Return the margin of each precision and task."""
+    exact = logits_of(precisions.engine("fp32"), calibration)
+    return {
+        precision: {
+            task: find_margin(precisions.model, task, exact[task], fast[task])
+            for fast in [logits_of(precisions.engine(precision), calibration)]
+            for task in TASKS
+        }
+        for precision in precisions.fast
+    }
 
-    data = read_artifact(arguments.data)
-    seeds = {seed_of(arguments.released, task) for task in CLASSES}
-    if len(seeds) > 1:
-        sys.exit(f"error: the models of {arguments.released} were trained on different splits, of the seeds {seeds}")
-    seed = seeds.pop()
-    parts = split(data, seed)
-    unseen = {}
-    if arguments.rounds:
-        card = read_card(arguments.released / "authenticity.json")
-        try:
-            unseen = unseen_changes(arguments.rounds, data, card)
-        except ValueError as error:
-            sys.exit(f"error: {error}")
-    by_trunk: dict[str, list[Classifier]] = {}
-    for task in CLASSES:
-        classifier = Classifier(arguments.released, task, torch.device("cpu"))
-        by_trunk.setdefault(classifier.trunk_id, []).append(classifier)
-    for stale in arguments.released.glob("trunk-*"):
-        if stale.name.removeprefix("trunk-").partition(".")[0] not in by_trunk:
-            stale.unlink()  # of weights that were replaced
-    refused = False
-    for trunk_id, classifiers in by_trunk.items():
-        gate = quantise(trunk_id, classifiers, parts, arguments.released, seed)
-        if not gate["figures"]:
-            sys.exit("error: this processor computes no precision below fp32, so none can be measured here")
-        for precision, figures in gate["figures"].items():
-            by_fold = unseen.get(precision, {})
-            figures |= gated(figures["models"], by_fold) | {"unseen_folds": by_fold}
-        gate["bands"].pop(arguments.without, None)
-        gate["conditions"] = {
-            "data": arguments.data.name,
-            "seed": str(seed),
-            "processor": platform.processor() or platform.machine(),
-            "processor_flags": processor_flags(),
-            "compiled_precisions": gate.pop("compiled_precisions"),
+
+def quantise(folder: Path, data: Path, seed: int, runs: list[HeldOutRun]) -> Gate:
+    """Write the quantised network and the gate of the model in a folder, and return the gate."""
+    nncf.set_log_level(logging.ERROR)
+    records = read_artifact(data)
+    parts, model = split(records, seed), Model(folder)
+    changes = held_out_changes(runs, model.config.heads, seed)
+    metrics: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory(prefix="imagetrust-quantise-") as scratch:
+        precisions = Precisions(model, parts["train"], seed, Path(scratch))
+        margins = margins_of(precisions, views_of(parts["calibration"], model))
+        validation = views_of(parts["validation"], model)
+        exact = logits_of(precisions.engine("fp32"), validation)
+        for precision in precisions.fast:
+            plain = logits_of(precisions.engine(precision), validation)
+            fast = logits_of(precisions.engine(precision, margins[precision]), validation)
+            tasks: dict[str, dict[str, Any]] = {}
+            for task in TASKS:
+                labels = np.array([label_of(record, task) for record in parts["validation"]])
+                known = torch.from_numpy(labels != NO_LABEL)
+                again = model.margin(task, plain[task]) < margins[precision][task]
+                arguments = (model, task, exact[task][known])
+                tasks[task] = {
+                    "images": int(known.sum()),
+                    "computed_again": round(float(again.float().mean()), 4),
+                    **compare(*arguments, fast[task][known], labels[known.numpy()]),
+                    "without_margin": compare(*arguments, plain[task][known], labels[known.numpy()]),
+                }
+            metrics[precision] = {
+                name: max((tasks[task][name] for task in TASKS), key=abs)
+                for name in ("balanced_accuracy_change", "verdicts_changed", "calibration_error_change")
+            } | {"tasks": tasks}
+            if changes.get(precision):
+                metrics[precision]["held_out_balanced_accuracy_change"] = max(changes[precision].values(), key=abs)
+                metrics[precision]["held_out_groups"] = changes[precision]
+        files = {}
+        for name in (INT8_NETWORK, INT8_NETWORK.replace(".xml", ".bin")):
+            replace_bytes(folder / name, (Path(scratch) / name).read_bytes())
+            files[name] = file_sha256(folder / name)
+    gate = Gate(
+        weights_sha256=model.config.weights_sha256,
+        margins=margins,
+        metrics=metrics,
+        files=files,
+        conditions={
+            "data": data.name,
+            "data_digest": data_digest(records, data),
+            "seed": seed,
+            "processor": sorted(processor_flags()),
             "openvino": openvino.get_version(),
             "nncf": nncf.__version__,
-            "torch": torch.__version__,
-        }
-        replace_json(arguments.released / gate_file(trunk_id), gate)
-        for precision, figures in gate["figures"].items():
-            lines = missed(figures)
-            refused |= bool(lines) and precision in gate["bands"]
-            print(f"trunk {trunk_id}, {precision}: {'; '.join(lines) or 'passed'}\n  {figures}")
-    print("Next: make archives" if not refused else "An archive of these will not be built (handlers/gate.py).")
-    sys.exit(1 if refused else 0)
+            "torch": str(torch.__version__),
+        },
+    )
+    # What missed the gate is measured, said and not offered.
+    gate = msgspec.structs.replace(gate, margins=gate.passed())
+    gate.write(folder)
+    for precision, values in metrics.items():
+        print(f"{precision}: {'; '.join(gate.failures(precision)) or 'passed'}\n  {values}")
+    return gate
 
 
-def quantise(
-    trunk_id: str, classifiers: list[Classifier], parts: dict[str, list[Record]], released: Path, seed: int
-) -> dict:
-    """Writes one trunk's int8 network and returns what its gate file says, without what the gate judges (`gated`)."""
-    trunk = prepare(classifiers[0], parts["train"], seed)
-    files = {}
-    network = released / quantised_file(trunk_id)
-    for path, content in zip((network, network.with_suffix(".bin")), trunk.int8, strict=True):
-        replace_bytes(path, content)
-        files[path.name] = file_sha256(path)
+def main() -> None:
+    """Quantise from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the ArtiFact root that the model was trained on")
+    parser.add_argument("--model", type=Path, required=True, help="a release's folder")
+    parser.add_argument("--held-out", type=Path, help="the folder of its finished held-out runs")
+    parser.add_argument("--workers", type=int, default=1)
+    arguments = parser.parse_args()
+    try:
+        training = Model(arguments.model).config.training
+        if training is None:
+            raise ValueError(f"{arguments.model} does not say how it was trained")
+        runs = finished_runs(arguments.held_out, read_artifact(arguments.data), arguments.workers)
+        gate = quantise(arguments.model, arguments.data, training.seed, runs)
+    except (ValueError, DataError, RecipeError, FileNotFoundError) as error:
+        sys.exit(f"error: {error}")
+    print("Next: make archives" if gate.margins else "No precision passed: the model is served in fp32.")
 
-    exact = Engine("fp32", trunk.exact)
-    calibration = pixels_of(parts["calibration"], classifiers[0])
-    validation = pixels_of(parts["validation"], classifiers[0])
-    calibration_exact, validation_exact = (score(exact, classifiers, pixels) for pixels in (calibration, validation))
-    bands, figures = {}, {}
-    for precision, fast in trunk.fast.items():
-        plain = score(Engine(precision, fast), classifiers, calibration)
-        bands[precision] = {
-            one.card.name: find_band(one, calibration_exact[one.card.name], plain[one.card.name]) for one in classifiers
-        }
-        plain = score(Engine(precision, fast), classifiers, validation)
-        logits = score(Engine(precision, fast, trunk.exact, bands[precision]), classifiers, validation)
-        by_model = {}
-        for classifier in classifiers:
-            name = classifier.card.name
-            items = labelled(parts["validation"], name)
-            kept = {id(record) for record, _ in items}
-            rows = torch.tensor([id(record) in kept for record in parts["validation"]])
-            labels = np.array([label for _, label in items])
-            again = classifier.distance_to_change(plain[name]) < bands[precision][name]
-            by_model[name] = {
-                "pictures": len(labels),
-                "computed_again": round(float(again.float().mean()), 4),
-                **compare(classifier, validation_exact[name][rows], logits[name][rows], labels),
-                "without_band": compare(classifier, validation_exact[name][rows], plain[name][rows], labels),
-            }
-        figures[precision] = {"models": by_model}
-    compiled_to = {precision: fast.precision for precision, fast in trunk.fast.items()}
-    return {"bands": bands, "figures": figures, "files": files, "compiled_precisions": compiled_to}
+
+def finished_runs(folder: Path | None, records: list[Record], workers: int) -> list[HeldOutRun]:
+    """Return the held-out runs in a folder. Raises RecipeError where they are not of one recipe."""
+    if folder is None:
+        return []
+    found = []
+    for number in range(len(RUNS)):
+        run = folder / f"run_{number}" / "fitted"
+        if run.exists():
+            found.append((run, read_recipe(run / "recipe.json")))
+    for run, recipe in found[1:]:
+        if changes := found[0][1].changes(recipe, besides=("held_out",)):
+            raise RecipeError(f"{found[0][0]} and {run} are of different recipes: {'; '.join(changes)}")
+    return [HeldOutRun(run, recipe.held_out, records, recipe.seed, workers) for run, recipe in found]
 
 
 if __name__ == "__main__":

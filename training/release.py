@@ -1,126 +1,166 @@
-"""Turns a finished run into a released model: `python -m training.release --data ROOT --run runs/NAME --version 1.0`.
+"""Make a release, from training to the README's table: `make release VERSION=0.5`.
 
-Calibrates on the calibration split and, with --rounds, on what the models of training.unseen say of what they had not
-seen; scores on the test split and on the pictures that the project carries; puts weights and card into
-model_store/released.
+    python -m training.release --version 0.5 --data ROOT [--wild ROOT] [--recipe FILE] [--set NAME=VALUE ...]
+
+The steps are training, last-layer fit, held-out runs, calibration, quantisation with the precision gate, and the report
+with every protocol. All of it lies in runs/<version> until the last step moves the release into model_store/<version>.
+Interrupted, the same command continues. It refuses a version that is released, and a folder of another recipe.
 """
 
 import argparse
-import json
+import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
 
-import numpy as np
-import torch
+import msgspec
+from safetensors.torch import load_file, save_file
 
-from handlers.classifier import Classifier
-from training.calibration import fit_open_temperature
-from training.data import CLASSES, Record, data_digest, labelled, read_artifact, split
-from training.evaluate import conditions, evaluate, predict
-from training.files import replace_file, replace_json
-from training.recipe import read_settings
-from training.unseen import ERROR, Unseen, calibrate, finished_rounds
+from evaluation import report
+from evaluation.held_out import score_groups
+from evaluation.metrics_file import read_metrics, write_sections
+from evaluation.predict import fp32_engine, predict
+from evaluation.render import render
+from imagetrust.files import file_sha256, replace_bytes
+from imagetrust.models.config import CONFIG, TASKS, WEIGHTS, ModelConfig, Training
+from imagetrust.models.model import Model
+from imagetrust.runtime.precision_gate import GATE
+from training import head
+from training.calibration import MAX_ERROR, fit_open_temperature
+from training.data import DataError, Record, describe_data, read_artifact, split
+from training.held_out import HeldOutRun, calibrate, labelled_predictions, score_runs, train_runs
+from training.quantise import quantise
+from training.recipe import Recipe, RecipeError, add_recipe_arguments, claim, recipe_of
+from training.train import CURVES, train
 
-RELEASED = Path(__file__).resolve().parent.parent / "model_store" / "released"
-# Made by tests/make_frozen.py: what anybody can score, to see that weights and preprocessing are still the released
-# ones. It measures no quality.
-FROZEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
+ROOT = Path(__file__).resolve().parent.parent
+MODEL_STORE = ROOT / "model_store"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="the ArtiFact root that the run was trained on")
-    parser.add_argument("--run", type=Path, required=True, help="the run's folder")
-    parser.add_argument(
-        "--rounds", type=Path, help="the --out of a finished training.unseen of the same recipe; another is refused"
-    )
-    parser.add_argument("--version", required=True, help="of the released model, such as 1.0")
-    parser.add_argument("--released", type=Path, default=RELEASED, help="where weights and card go")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--workers", type=int, default=1)
-    arguments = parser.parse_args()
-
-    settings = read_settings(arguments.run)
-    records, device = read_artifact(arguments.data), torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    parts = split(records, int(settings["seed"]))
-    trained = [task for task in CLASSES if (arguments.run / f"{task}.json").exists()]
-    if not trained:
-        parser.error(f"{arguments.run} holds no finished model")
-    for task in trained:
-        unseen: list[Unseen] = []
-        if arguments.rounds:
-            try:
-                rounds = finished_rounds(arguments.rounds, task, device, records, arguments.workers, run=arguments.run)
-            except ValueError as error:
-                sys.exit(f"error: {error}")
-            if not rounds:
-                parser.error(f"{arguments.rounds} holds no finished round of training.unseen")
-            unseen = [each for one in rounds for each in one.unseen("validation")]
-        release(task, arguments, settings, parts, unseen, data_digest(records, arguments.data))
-    print(
-        f"Next: python -m training.quantise --data {arguments.data} --rounds runs/unseen (served in fp32 until then), "
-        "python -m training.results (the README's table), make serve"
+def calibrated(
+    run: Path, recipe: Recipe, version: str, data: Path, records: list[Record], runs: list[HeldOutRun], workers: int
+) -> ModelConfig:
+    """Return the description of a run's model with temperatures and thresholds."""
+    model = Model(run, calibrated=False)
+    chosen = split(records, recipe.seed)["calibration"]
+    logits = predict(fp32_engine(model), chosen, workers=workers)
+    held_out = [one for each in runs for one in each.held_out("validation")]
+    heads = {}
+    for task in TASKS:
+        known = labelled_predictions(task, chosen, logits)
+        elsewhere = [(one.group, one.predictions(task)) for one in held_out]
+        if task == "authenticity":
+            temperature, thresholds, hold = calibrate(known, elsewhere)
+            if not hold:
+                print(f"{len(known[1])} images could not show that errors stay within {MAX_ERROR:.0%}")
+        else:
+            temperature = fit_open_temperature(known, [predictions for _, predictions in elsewhere])
+            thresholds = hold = None
+        heads[task] = msgspec.structs.replace(
+            model.config.heads[task], temperature=temperature, thresholds=thresholds, thresholds_hold=hold
+        )
+    curves = run / CURVES
+    return msgspec.structs.replace(
+        model.config,
+        version=version,
+        heads=heads,
+        training=Training(
+            seed=recipe.seed,
+            commands=(f"python -m training.release {shlex.join(sys.argv[1:])}",),
+            epochs=len(curves.read_text().splitlines()) - 1 if curves.exists() else 0,
+            data=describe_data(data, records),
+            calibrated_on=tuple(one.group.name for one in held_out),
+        ),
     )
 
 
 def release(
-    task: str,
-    arguments: argparse.Namespace,
-    settings: dict[str, str],
-    parts: dict[str, list[Record]],
-    unseen: list[Unseen],
-    digest: str,
-) -> None:
-    """Calibrates one task's model of a run, puts it into the released folder, scores it, and completes its card."""
-    card = json.loads((arguments.run / f"{task}.json").read_text()) | {"version": arguments.version}
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    classifier = Classifier(arguments.run, task, device)
+    version: str,
+    recipe: Recipe,
+    data: Path,
+    wild: Path | None,
+    work: Path,
+    store: Path,
+    readme: Path | None = None,
+    workers: int = 1,
+    sizes: report.Sizes | None = None,
+) -> Path:
+    """Make a release and return its folder in the model store.
 
-    print(f"{task}: calibrating")
-    items = labelled(parts["calibration"], task)
-    logits = predict(classifier, items, arguments.batch, arguments.workers)
-    labels = np.array([label for _, label in items])
-    card["calibrated_on_unseen"] = [each.fold.name for each in unseen]
-    if task != "authenticity":
-        card["temperature"] = fit_open_temperature((logits, labels), [each.answers for each in unseen])
-    else:
-        card["temperature"], thresholds, shown = calibrate((logits, labels), unseen)
-        card["thresholds"] = vars(thresholds)
-        card["thresholds_guaranteed"] = shown
-        if not shown:
-            print(f"authenticity: {len(items)} pictures could not show that errors stay within {ERROR:.0%}")
+    Raises RecipeError where the version is released, or `work` holds a run of another recipe; DataError where the data
+    cannot be used.
+    """
+    target = store / version
+    if target.exists():
+        raise RecipeError(f"{target} already exists: a release is never replaced, choose another version")
+    claim(work, recipe)
+    records = read_artifact(data)
 
-    arguments.released.mkdir(parents=True, exist_ok=True)
-    weights, card_file = arguments.released / f"{task}.safetensors", arguments.released / f"{task}.json"
-    replace_file(weights, lambda path: shutil.copy(arguments.run / weights.name, path))
-    replace_json(card_file, card)
+    train(recipe, data, work / "run", workers)
+    fitted = head.fit(work / "run", data, workers)
+    runs = train_runs(recipe, data, work / "held_out", records, workers)
 
-    print(f"{task}: scoring")
-    classifier = Classifier(arguments.released, task, device)
-    items = labelled(parts["test"], task)
-    figures = evaluate(classifier, items, predict(classifier, items, arguments.batch, arguments.workers))
-    described = conditions(arguments.data, "test", int(settings["seed"])) | {"data_digest": digest}
-    card["test"] = figures | {"conditions": described}
-    card["frozen"] = frozen_figures(classifier)
-    card["training"] = {
-        "script": "training/train.py",
-        "commands": settings["commands"],
-        "seed": int(settings["seed"]),
-        "pictures": {name: len(labelled(part, task)) for name, part in parts.items()},
-        "epochs": (arguments.run / "curves.csv").read_text().count("\n") - 1,
-    }
-    replace_json(card_file, card)
-    print(
-        f"released {weights.name} {arguments.version}: test accuracy {figures['accuracy']:.1%}, "
-        f"balanced {figures['balanced_accuracy']:.1%}, {figures['count']} pictures"
+    made = work / "release"
+    if not (made / CONFIG).exists():
+        made.mkdir(exist_ok=True)
+        config = calibrated(fitted, recipe, version, data, records, runs, workers)
+        save_file(load_file(fitted / WEIGHTS), made / WEIGHTS)
+        msgspec.structs.replace(config, weights_sha256=file_sha256(made / WEIGHTS)).write(made)
+        recipe.write(made)
+    if not (made / GATE).exists():
+        quantise(made, data, recipe.seed, runs)
+    evaluation = report.Evaluation(made, data, wild, work / "report", sizes or report.Sizes(), workers)
+    measured = read_metrics(made)
+    if runs and "held_out" not in measured:
+        section = score_groups(score_runs(runs, "test"))
+        write_sections(made, {"held_out": {"conditions": evaluation.conditions()} | section})
+    steps = [step for step in report.STEPS if step != "wild" or wild]
+    report.run(evaluation, [step for step in steps if step not in measured])
+
+    shutil.copytree(made, store / f".{version}.partial", dirs_exist_ok=True)
+    (store / f".{version}.partial").rename(target)
+    replace_bytes(store / "current", f"{version}\n".encode())
+    if readme:
+        update_table(readme, target)
+    return target
+
+
+def update_table(readme: Path, folder: Path) -> None:
+    """Replace the table between the README's two marks by that of a release."""
+    table = render("results.md.j2", folder).rstrip()
+    text = re.sub(
+        r"(<!-- results -->\n).*(\n<!-- end of results -->)",
+        lambda marks: marks[1] + table + marks[2],
+        readme.read_text(),
+        flags=re.DOTALL,
     )
+    replace_bytes(readme, text.encode())
 
 
-def frozen_figures(classifier: Classifier) -> dict:
-    """What a released model makes of the pictures that the project carries, by figure."""
-    items = labelled(read_artifact(FROZEN), classifier.card.name)
-    return evaluate(classifier, items, predict(classifier, items, 32, workers=0))
+def main() -> None:
+    """Make a release from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", required=True, help="of the released model, such as 0.5")
+    parser.add_argument("--data", type=Path, required=True, help="an ArtiFact root")
+    parser.add_argument("--wild", type=Path, help="a set of whole images, for the report alone")
+    add_recipe_arguments(parser)
+    parser.add_argument("--work", type=Path, help="folder of the runs; runs/<version> where not given")
+    parser.add_argument("--store", type=Path, default=MODEL_STORE, help="where the release goes")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="whose table is replaced")
+    parser.add_argument("--workers", type=int, default=1)
+    arguments = parser.parse_args()
+    if not re.fullmatch(r"[0-9]+[.][0-9]+[-.\w]*", arguments.version):
+        parser.error(f"{arguments.version!r} is not a version such as 0.5")
+    work = arguments.work or ROOT / "runs" / arguments.version
+    try:
+        target = release(
+            arguments.version, recipe_of(arguments), arguments.data, arguments.wild, work, arguments.store,
+            arguments.readme if arguments.store == MODEL_STORE else None, arguments.workers,
+        )  # fmt: skip
+    except (RecipeError, DataError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print(f"Released {target}. Next: write its entry in CHANGELOG.md, then make serve")
 
 
 if __name__ == "__main__":

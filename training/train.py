@@ -1,345 +1,374 @@
-"""Trains the classifiers, one or both on a shared trunk, from the arguments to the best weights.
+"""Train a backbone with two heads, from a recipe to the best weights.
 
-On one processor or one GPU:
-    python -m training.train --data ROOT --task both --init PATH --out runs/both
-On several, data-parallel:
+    python -m training.train --data ROOT --out runs/NAME [--recipe FILE] [--set NAME=VALUE ...]
+
+On several GPUs or processes, data-parallel:
+
     torchrun --nproc-per-node 2 -m training.train ...
 
-Everything lands in --out: checkpoint.pt (to go on with --resume), curves.csv, settings.json, and of the best epoch a
-safetensors file and a card for each task. Nothing is half-written: each file is replaced in one step.
+Everything lands in --out: recipe.json, checkpoint.pt (an interrupted run goes on), curves.csv, and of the best epoch
+weights.safetensors and config.json, not calibrated. Each file is replaced in one step.
 """
 
 import argparse
 import os
-import shlex
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
+from sklearn.metrics import balanced_accuracy_score
+from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from handlers.card import Preprocessing
-from handlers.network import ARCHITECTURES, file_sha256
-from handlers.preprocessing import needed_side
-from training.cutmix import paste_pieces
+from imagetrust.files import file_sha256, replace_bytes, replace_file
+from imagetrust.models.backbone import Network
+from imagetrust.models.config import TASKS, WEIGHTS, Head, ModelConfig
+from imagetrust.models.model import Model
+from imagetrust.models.registry import backbone_of
+from training.augment import Augmentation, ServedViews, cutmix, normalise
 from training.data import (
-    CLASSES,
     NO_LABEL,
     BalancedSampler,
-    Pictures,
+    DataError,
+    Images,
+    Record,
     balanced_weights,
     label_of,
     labelled,
     read_artifact,
     split,
-)  # fmt: skip
-from training.files import replace_bytes, replace_file, replace_json
-from training.folds import FOLDS
-from training.initial_weights import NORMALISATION, build_network
-from training.memory import keep_freed_memory
-from training.metrics import balanced_accuracy, gather_logits
-from training.precision import autocast, bf16_is_fast
-from training.recipe import read_settings, recipe_changes
-from training.transforms import EvaluationTransform, TrainingTransform
-
-# ---------------------------------------------------------------------------------------------- arguments
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--data", type=Path, required=True, help="an ArtiFact root: one folder a source")
-parser.add_argument("--task", choices=(*CLASSES, "both"), required=True, help="both: two heads on one trunk")
-parser.add_argument("--architecture", choices=ARCHITECTURES, default="efficientnet_lite0")
-parser.add_argument("--init", default="imagenet", help="imagenet, none, or a safetensors file")
-parser.add_argument("--out", type=Path, required=True, help="folder of this run")
-parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-parser.add_argument("--seed", type=int, default=0, help="of the split, the draw and the augmentation")
-parser.add_argument(
-    "--leave-out", choices=FOLDS, nargs="+", default=(), help="folds of training/folds.py that it shall never see"
 )
-parser.add_argument("--epochs", type=int, default=9, help="one epoch draws as many pictures as the split has")
-parser.add_argument("--batch", type=int, default=64, help="pictures a step and process")
-parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate of AdamW, for a batch of 64")
-parser.add_argument("--weight-decay", type=float, default=0.05)
-parser.add_argument("--label-smoothing", type=float, default=0.05)
-parser.add_argument(
-    "--cutmix", type=float, default=0.5, help="share of the steps in which a piece of another picture is pasted in"
-)
-parser.add_argument("--patience", type=int, default=5, help="epochs without a better validation before it stops")
-parser.add_argument("--average", type=float, default=0.998, help="decay of the weights' moving average; 0: none")
-parser.add_argument("--train-size", type=int, default=192, help="side of the training crops, pixels")
-parser.add_argument("--native", type=float, default=0.75, help="share of training crops that are not resized")
-parser.add_argument(
-    "--wear", type=float, default=0.35, help="how much training pictures are worn; 1: half of them are recompressed"
-)
-parser.add_argument("--size", type=int, default=192, help="side at which the model is validated and served, pixels")
-parser.add_argument("--crop", type=float, default=0.96, help="share of the shorter side that it then sees")
-parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto", help="auto: bf16 where it is fast")
-parser.add_argument("--workers", type=int, default=1, help="processes that decode pictures; 0: the training itself")
-parser.add_argument("--threads", type=int, help="of the processor, for the arithmetic; all where not given")
-parser.add_argument("--checkpoint-minutes", type=float, default=5, help="how much work a crash may cost")
-args = parser.parse_args()
+from training.groups import without
+from training.recipe import Recipe, RecipeError, add_recipe_arguments, claim, recipe_of
 
-# ---------------------------------------------------------------------------------------------- processes, device
-distributed = "RANK" in os.environ  # set by torchrun
-if distributed:
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-rank, world = (dist.get_rank(), dist.get_world_size()) if distributed else (0, 1)
-if torch.cuda.is_available():
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-    torch.cuda.set_device(device)
-else:
-    device = torch.device("cpu")
-use_bf16 = args.precision == "bf16" or (args.precision == "auto" and bf16_is_fast(device))
-if device.type == "cpu":
-    keep_freed_memory()
-if args.threads:
-    torch.set_num_threads(args.threads)
-torch.manual_seed(args.seed)
-is_first = rank == 0
-args.out.mkdir(parents=True, exist_ok=True)
-
-# ---------------------------------------------------------------------------------------------- data
-preprocessing = Preprocessing(
-    size=args.size, crop=args.crop, interpolation="bicubic", **NORMALISATION[args.architecture]
-)
-records = read_artifact(args.data)
-records = [record for record in records if not any(FOLDS[name].is_left_out(record) for name in args.leave_out)]
-parts = split(records, args.seed)
-tasks = tuple(CLASSES) if args.task == "both" else (args.task,)
-weights = balanced_weights(labelled(parts["train"], tasks[0]))
-train_items, validation_items = (
-    [(record, tuple(label_of(record, task) for task in tasks)) for record, _ in labelled(part, tasks[0])]
-    for part in (parts["train"], parts["validation"])
-)
-sampler = BalancedSampler(weights, args.seed, rank, world)
-augmentation = TrainingTransform(preprocessing, args.train_size, args.native, args.wear, args.seed, rank)
-train_loader = DataLoader(
-    Pictures(
-        train_items,
-        augmentation,
-        needed_side(preprocessing),
-    ),
-    batch_size=args.batch, sampler=sampler, num_workers=args.workers, drop_last=True,
-    pin_memory=device.type == "cuda",
-)  # fmt: skip
-validation_loader = DataLoader(
-    Pictures(validation_items[rank::world], EvaluationTransform(preprocessing), needed_side(preprocessing)),
-    batch_size=args.batch, num_workers=args.workers,
-)  # fmt: skip
-steps_per_epoch = len(sampler) // args.batch
-if steps_per_epoch == 0:
-    parser.error(f"{len(train_items)} training pictures do not fill one batch of {args.batch} on {world} process(es)")
-
-# ---------------------------------------------------------------------------------------------- model, optimiser
-# The head's outputs lie side by side, a stretch of classes for each task.
-stretches, outputs = {}, 0
-for task in tasks:
-    stretches[task] = slice(outputs, outputs + len(CLASSES[task]))
-    outputs = stretches[task].stop
-# Draws are balanced for the first task; its classes' losses weigh 1. A second task's classes make up for the draw.
-class_weights = {}
-for column, task in enumerate(tasks):
-    drawn = torch.zeros(len(CLASSES[task]), dtype=torch.double)
-    for (_, labels), weight in zip(train_items, weights, strict=True):
-        if labels[column] != NO_LABEL:
-            drawn[labels[column]] += weight
-    present = drawn > 0  # a class without pictures, in a small data set, must not weigh in through label smoothing
-    class_weights[task] = torch.where(present, drawn[present].mean() / drawn, 0.0).float().to(device)
+CHECKPOINT, CURVES = "checkpoint.pt", "curves.csv"
+SAMPLED_FOR = "authenticity"  # the task whose classes are sampled equally often; the other's losses make up for it
 
 
-def moving_average(average: torch.Tensor, weight: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-    """Spans at most a tenth of the steps so far, so that a short run's average is not of its beginning."""
-    if not weight.is_floating_point():
-        return weight
-    return average.lerp(weight, 1 - min(args.average, (1 + int(steps)) / (10 + int(steps))))
+def main() -> None:
+    """Train from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="an ArtiFact root: one folder a source")
+    parser.add_argument("--out", type=Path, required=True, help="folder of this run")
+    add_recipe_arguments(parser)
+    parser.add_argument("--workers", type=int, default=1, help="processes that decode images; 0: the training itself")
+    parser.add_argument("--checkpoint-minutes", type=float, default=5, help="how much work a crash may cost")
+    arguments = parser.parse_args()
+    try:
+        recipe = recipe_of(arguments)
+        train(recipe, arguments.data, arguments.out, arguments.workers, arguments.checkpoint_minutes)
+    except (RecipeError, DataError) as error:
+        sys.exit(f"error: {error}")
 
 
-network = build_network(args.architecture, args.init, outputs).to(device, memory_format=torch.channels_last)
-averaged = AveragedModel(network, avg_fn=moving_average, use_buffers=True)
-model = DistributedDataParallel(network) if distributed else network
-# Norms and biases, of one dimension, are not decayed: that would only shrink what the next layer sees.
-decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-kept = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
-optimiser = torch.optim.AdamW(
-    [{"params": decayed, "weight_decay": args.weight_decay}, {"params": kept, "weight_decay": 0.0}],
-    lr=args.lr * args.batch * world / 64,
-)
-schedule = torch.optim.lr_scheduler.OneCycleLR(
-    optimiser, max_lr=optimiser.defaults["lr"], total_steps=args.epochs * steps_per_epoch, pct_start=0.1
-)
+class Classifier(nn.Module):
+    """A network and its heads: (N, 3, size, size) normalised images to the logits (N, classes) of each task."""
+
+    def __init__(self, network: Network, channels: int) -> None:
+        super().__init__()
+        self.network = network
+        self.heads = nn.ModuleDict({task: nn.Linear(channels, len(classes)) for task, classes in TASKS.items()})
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the logits by task."""
+        _, embeddings = self.network(images)
+        return {task: head(embeddings) for task, head in self.heads.items()}
 
 
-def commands_so_far() -> list[str]:
-    """This run's command, after those of the run whose weights it starts from."""
-    folder = Path(args.init).parent
-    earlier = read_settings(folder)["commands"] if (folder / "settings.json").exists() else []
-    launcher = f"torchrun --nproc-per-node {world}" if distributed else "python"
-    return [*dict.fromkeys(earlier), f"{launcher} -m training.train {shlex.join(sys.argv[1:])}"]
+@dataclass
+class Progress:
+    """How far a run is."""
+
+    epoch: int = 0
+    step: int = 0
+    best: float = -1.0
+    best_epoch: int = -1
+    stopped: bool = False
 
 
-# ---------------------------------------------------------------------------------------------- resume
-checkpoint_path = args.out / "checkpoint.pt"
-progress = {"epoch": 0, "step": 0, "best": -1.0, "best_epoch": -1, "stopped": False}
-settings = {key: str(value) for key, value in vars(args).items()}
-if args.resume and checkpoint_path.exists():
-    if changes := recipe_changes(read_settings(args.out), settings):
-        parser.error(
-            f"{args.out} was trained by another recipe ({'; '.join(changes)}): go on with its own, or choose another "
-            "--out, or remove it"
+def train(recipe: Recipe, data: Path, out: Path, workers: int = 1, checkpoint_minutes: float = 5) -> None:
+    """Run a recipe to its end, or continue it.
+
+    Raises RecipeError where `out` holds another recipe's run, DataError where the data cannot be used.
+    """
+    distributed = "RANK" in os.environ and not dist.is_initialized()  # set by torchrun
+    if distributed:
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) if torch.cuda.is_available() else 0)
+    if not torch.cuda.is_available():
+        device = torch.device("cpu")
+    claim(out, recipe)
+    torch.manual_seed(recipe.seed)  # alike on every process: they start from the same weights
+
+    # ------------------------------------------------------------------------------------------ data
+    parts = split(without(read_artifact(data), recipe.held_out), recipe.seed)
+    training, weights = _items(parts["train"]), balanced_weights(labelled(parts["train"], SAMPLED_FOR))
+    preprocessing = recipe.preprocessing
+    augmentation = Augmentation(preprocessing, recipe.crop_size, recipe.native, recipe.strength)
+    sampler = BalancedSampler(weights, recipe.seed, rank, world)
+    seeds = torch.Generator()
+    loader = DataLoader(
+        Images(training, augmentation, preprocessing.min_side()),
+        batch_size=recipe.batch, sampler=sampler, num_workers=workers, drop_last=True, generator=seeds,
+        pin_memory=device.type == "cuda",
+    )  # fmt: skip
+    validation = DataLoader(
+        Images(_items(parts["validation"])[rank::world], _FirstView(recipe), preprocessing.min_side()),
+        batch_size=recipe.batch, num_workers=workers,
+    )  # fmt: skip
+    steps = len(sampler) // recipe.batch
+    if steps == 0:
+        raise DataError(f"{len(training)} training images do not fill one batch of {recipe.batch} on {world} processes")
+
+    # ------------------------------------------------------------------------------------------ model, optimiser
+    backbone = backbone_of(recipe.backbone)
+    classifier = Classifier(_start(recipe), backbone.channels).to(device, memory_format=torch.channels_last)
+    averaged = AveragedModel(classifier, avg_fn=_moving_average(recipe.average), use_buffers=True)
+    model = DistributedDataParallel(classifier) if world > 1 else classifier
+    # Norms and biases, of one dimension, are not decayed: that would only shrink what the next layer sees.
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": [p for p in classifier.parameters() if p.ndim > 1], "weight_decay": recipe.weight_decay},
+            {"params": [p for p in classifier.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=recipe.learning_rate * recipe.batch * world / 64,
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=optimiser.defaults["lr"], total_steps=max(1, recipe.epochs) * steps, pct_start=0.1
+    )
+    balance = _class_weights(training, weights, device)
+    progress = Progress()
+    state = {"classifier": classifier, "averaged": averaged, "optimiser": optimiser, "schedule": schedule}
+    if (out / CHECKPOINT).exists():
+        checkpoint = torch.load(out / CHECKPOINT, map_location=device, weights_only=True)
+        for name, part in state.items():
+            part.load_state_dict(checkpoint[name])
+        progress = Progress(**checkpoint["progress"])
+
+    def save_checkpoint() -> None:
+        content = {name: part.state_dict() for name, part in state.items()} | {"progress": vars(progress)}
+        replace_file(out / CHECKPOINT, lambda path: torch.save(content, path))
+
+    use_bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and bf16_is_fast(device))
+    if rank == 0:
+        print(
+            f"{recipe.backbone}: {len(training)} training images, {steps} steps of {recipe.batch} x {world} an epoch, "
+            f"{device.type}, {'bf16' if use_bf16 else 'fp32'}"
         )
-    checkpoint = torch.load(checkpoint_path, map_location=device, weights_only=True)
-    network.load_state_dict(checkpoint["network"])
-    averaged.load_state_dict(checkpoint["averaged"])
-    optimiser.load_state_dict(checkpoint["optimiser"])
-    schedule.load_state_dict(checkpoint["schedule"])
-    progress = checkpoint["progress"]
-elif is_first:
-    (args.out / "curves.csv").unlink(missing_ok=True)
-    replace_json(args.out / "settings.json", settings | {"world": world, "commands": commands_so_far()})
+        if recipe.epochs == 0:
+            save_model(averaged.module, recipe, out)
+
+    # ------------------------------------------------------------------------------------------ the loop
+    last_saved = time.monotonic()
+    while progress.epoch < recipe.epochs and not progress.stopped:
+        sampler.begin(progress.epoch, skip=progress.step * recipe.batch)
+        # Each process augments by a seed of its own, from which each of its workers gets another.
+        for generator in (torch.default_generator, seeds):
+            generator.manual_seed((recipe.seed * 100_003 + progress.epoch) * 1009 + rank)
+        classifier.train()
+        started, losses = time.monotonic(), []
+        batches = tqdm(
+            loader, initial=progress.step, total=steps, disable=rank > 0,
+            desc=f"epoch {progress.epoch + 1}/{recipe.epochs}", mininterval=5,
+        )  # fmt: skip
+        for images, labels in batches:
+            images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
+            labels, partners, shares = labels.to(device), None, torch.ones(len(images), device=device)
+            if torch.rand(()) < recipe.cutmix:
+                images, partners, shares = cutmix(images)
+            with autocast(device, use_bf16):
+                logits = model(images)
+            loss = _loss(logits, labels, balance, recipe.label_smoothing, shares)
+            if partners is not None:
+                loss = loss + _loss(logits, labels[partners], balance, recipe.label_smoothing, 1 - shares)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            averaged.update_parameters(classifier)
+            losses.append(loss.item())
+            progress.step += 1
+            if rank == 0 and time.monotonic() - last_saved > checkpoint_minutes * 60:
+                save_checkpoint()
+                last_saved = time.monotonic()
+
+        # Every process scores its share; all see the whole result and so take the same decision.
+        scores = validate(averaged.module, validation, device, use_bf16)
+        score = sum(scores.values()) / len(scores)
+        rate = len(losses) * recipe.batch * world / (time.monotonic() - started)
+        if rank == 0:
+            row = {
+                "epoch": progress.epoch + 1,
+                "training_loss": round(sum(losses) / max(1, len(losses)), 4),
+                **{f"{task}_balanced_accuracy": round(value, 4) for task, value in scores.items()},
+                "learning_rate": f"{schedule.get_last_lr()[0]:.2e}",
+                "images_a_second": round(rate, 1),
+            }
+            _append(out / CURVES, row)
+            print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+        if score > progress.best:
+            progress.best, progress.best_epoch = score, progress.epoch
+            if rank == 0:
+                save_model(averaged.module, recipe, out)
+        progress.stopped = progress.epoch - progress.best_epoch >= recipe.patience
+        progress.epoch, progress.step = progress.epoch + 1, 0
+        if rank == 0:
+            save_checkpoint()
+    if rank == 0:
+        print(
+            f"Best: epoch {progress.best_epoch + 1}, in {out}. Next: python -m training.head --data {data} --run {out}"
+        )
+    if distributed:
+        dist.destroy_process_group()
 
 
-def save_checkpoint() -> None:
-    state = {
-        "network": network.state_dict(),
-        "averaged": averaged.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "schedule": schedule.state_dict(),
-        "progress": progress,
-    }
-    replace_file(checkpoint_path, lambda path: torch.save(state, path))
+class _FirstView:
+    """An image's first view as serving sees it, normalised: enough to choose an epoch by."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.served, self.preprocessing = ServedViews(recipe.preprocessing), recipe.preprocessing
+
+    def __call__(self, image: Any) -> torch.Tensor:
+        return normalise(self.served(image)[0].numpy(), self.preprocessing)
 
 
-def save_best() -> None:
-    """Each task's weights in fp16, as they will be released, and a card: nothing is calibrated yet."""
-    half = {name: t.half().contiguous() for name, t in averaged.module.state_dict().items() if t.is_floating_point()}
-    for task, stretch in stretches.items():
-        own = half | {name: half[name][stretch].contiguous() for name in ("fc.weight", "fc.bias")}
-        weights_file = args.out / f"{task}.safetensors"
-        replace_file(weights_file, lambda path, own=own: save_file(own, path))
-        card = {
-            "name": task,
-            "version": "0.0",
-            "architecture": args.architecture,
-            "classes": CLASSES[task],
-            "preprocessing": vars(preprocessing),
-            "temperature": 1.0,
-            "thresholds": None,
-            "weights_sha256": file_sha256(weights_file),
-        }
-        replace_json(args.out / f"{task}.json", card)
+def _items(records: list[Record]) -> list[tuple[Record, tuple[int, ...]]]:
+    return [(record, tuple(label_of(record, task) for task in TASKS)) for record in records]
 
 
-def loss_of(
-    logits: torch.Tensor, labels: torch.Tensor, smoothing: float, shares: torch.Tensor | float = 1.0
+def _start(recipe: Recipe) -> Network:
+    """Return the network that a recipe starts from. Raises RecipeError where there is none."""
+    backbone = backbone_of(recipe.backbone)
+    if recipe.start == "scratch":
+        return backbone.build()
+    if recipe.start != "pretrained":
+        model = Model(Path(recipe.start), calibrated=False)
+        if model.backbone is not backbone:
+            raise RecipeError(f"{recipe.start} holds {model.backbone.name}, the recipe is for {backbone.name}")
+        return model.network.requires_grad_(True)
+    if backbone.pretrained is None:
+        raise RecipeError(f"{backbone.name} has no pretrained weights: set start to scratch, or to a model's folder")
+    network = backbone.build()
+    missing, unexpected = network.load_state_dict(backbone.pretrained(), strict=False)
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        raise RecipeError(f"the pretrained weights lack {missing} and have unknown {unexpected}")
+    return network
+
+
+def _moving_average(decay: float) -> Any:
+    def average(average: torch.Tensor, weight: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        # Spans at most a tenth of the steps so far, so that a short run's average is not of its beginning.
+        if not weight.is_floating_point():
+            return weight
+        return average.lerp(weight, 1 - min(decay, (1 + int(steps)) / (10 + int(steps))))
+
+    return average
+
+
+def _class_weights(
+    items: list[tuple[Record, tuple[int, ...]]], weights: torch.Tensor, device: torch.device
+) -> dict[str, torch.Tensor]:
+    """Return the weight (classes,) of each class's loss: what makes up for how often the sampling gives it."""
+    balance = {}
+    for column, (task, classes) in enumerate(TASKS.items()):
+        sampled = torch.zeros(len(classes), dtype=torch.double)
+        for (_, labels), weight in zip(items, weights, strict=True):
+            if labels[column] != NO_LABEL:
+                sampled[labels[column]] += weight
+        present = sampled > 0  # a class without images, in a small data set, must not weigh in through label smoothing
+        balance[task] = torch.where(present, sampled[present].mean() / sampled, 0.0).float().to(device)
+    return balance
+
+
+def _loss(
+    logits: dict[str, torch.Tensor],
+    labels: torch.Tensor,
+    balance: dict[str, torch.Tensor],
+    smoothing: float,
+    shares: torch.Tensor,
 ) -> torch.Tensor:
-    """The mean over the tasks of their cross entropy. logits (N, outputs), labels (N, tasks).
+    """Return the mean over the tasks of their cross entropy.
 
-    shares (N,): how much of each picture its labels speak for.
+    labels: (N, tasks). shares: (N,), how much of each image its labels speak for.
     """
     losses = []
-    for column, (task, stretch) in enumerate(stretches.items()):
+    for column, (task, rows) in enumerate(logits.items()):
         each = cross_entropy(
-            logits[:, stretch], labels[:, column], class_weights[task].to(logits.device), reduction="none",
-            ignore_index=NO_LABEL, label_smoothing=smoothing,
+            rows.float(), labels[:, column], balance[task], reduction="none", ignore_index=NO_LABEL,
+            label_smoothing=smoothing,
         )  # fmt: skip
         losses.append((each * shares).sum() / (labels[:, column] != NO_LABEL).sum().clamp(min=1))
     return torch.stack(losses).mean()
 
 
-def append_curve(row: dict) -> None:
-    path = args.out / "curves.csv"
+@torch.no_grad()
+def validate(classifier: nn.Module, loader: DataLoader[Any], device: torch.device, bf16: bool) -> dict[str, float]:
+    """Return the balanced accuracy of each task over a loader's images, those of all processes together."""
+    classifier.eval()
+    predicted, expected = [], []
+    for images, labels in loader:
+        with autocast(device, bf16):
+            logits = classifier(images.to(device, memory_format=torch.channels_last))
+        predicted.append(torch.stack([rows.argmax(1).cpu() for rows in logits.values()], dim=1))
+        expected.append(labels)
+    share = (torch.cat(predicted), torch.cat(expected)) if predicted else None
+    shares: list[Any] = [share]
+    if dist.is_initialized():
+        shares = [None] * dist.get_world_size()
+        dist.all_gather_object(shares, share)
+    all_predicted, all_expected = (torch.cat([part[n] for part in shares if part]) for n in (0, 1))
+    scores = {}
+    for column, task in enumerate(TASKS):
+        known = all_expected[:, column] != NO_LABEL
+        scores[task] = float(balanced_accuracy_score(all_expected[known, column], all_predicted[known, column]))
+    return scores
+
+
+def save_model(classifier: nn.Module, recipe: Recipe, out: Path) -> None:
+    """Write a classifier's weights in fp16, as they will be released, and a description without calibration."""
+    half = {
+        name.removeprefix("network."): tensor.half().contiguous()
+        for name, tensor in classifier.state_dict().items()
+        if tensor.is_floating_point()
+    }
+    replace_file(out / WEIGHTS, lambda path: save_file(half, path))
+    ModelConfig(
+        version="0.0",
+        backbone=recipe.backbone,
+        preprocessing=recipe.preprocessing,
+        heads={task: Head(classes) for task, classes in TASKS.items()},
+        weights_sha256=file_sha256(out / WEIGHTS),
+    ).write(out)
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
     lines = path.read_text() if path.exists() else ",".join(row) + "\n"
     replace_bytes(path, (lines + ",".join(str(value) for value in row.values()) + "\n").encode())
 
 
-if is_first:
-    print(
-        f"{args.task}: {len(train_items)} training and {len(validation_items)} validation pictures, "
-        f"{steps_per_epoch} steps of {args.batch} x {world} an epoch, {device.type}, {'bf16' if use_bf16 else 'fp32'}"
-    )
+def bf16_is_fast(device: torch.device) -> bool:
+    """Return whether the device multiplies bf16 in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
-# ---------------------------------------------------------------------------------------------- the loop
-last_saved = time.monotonic()
-while progress["epoch"] < args.epochs and not progress["stopped"]:
-    sampler.begin(progress["epoch"], skip=progress["step"] * args.batch)
-    augmentation.begin(progress["epoch"])
-    # CutMix draws from torch's own generator: on each process something else.
-    torch.manual_seed(int(np.random.SeedSequence([args.seed, rank, progress["epoch"]]).generate_state(1)[0]))
-    network.train()
-    started, losses = time.monotonic(), []
-    batches = tqdm(
-        train_loader, initial=progress["step"], total=steps_per_epoch, disable=not is_first,
-        desc=f"epoch {progress['epoch'] + 1}/{args.epochs}", mininterval=5,
-    )  # fmt: skip
-    for pictures, labels in batches:
-        pictures = pictures.to(device, memory_format=torch.channels_last, non_blocking=True)
-        labels = labels.to(device)
-        partners, own_shares = None, 1.0
-        if args.cutmix and torch.rand(()) < args.cutmix:
-            pictures, partners, own_shares = paste_pieces(pictures)
-        with autocast(device, use_bf16):
-            logits = model(pictures)
-        loss = loss_of(logits.float(), labels, args.label_smoothing, own_shares)
-        if partners is not None:
-            loss = loss + loss_of(logits.float(), labels[partners], args.label_smoothing, 1 - own_shares)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        averaged.update_parameters(network)
-        losses.append(loss.item())
-        progress["step"] += 1
-        if is_first and time.monotonic() - last_saved > args.checkpoint_minutes * 60:
-            save_checkpoint()
-            last_saved = time.monotonic()
 
-    # Every process scores its share; all see the whole result and so take the same decision.
-    validation_logits, validation_labels = gather_logits(averaged.module, validation_loader, device, use_bf16)
-    scores = {}
-    for column, (task, stretch) in enumerate(stretches.items()):
-        known = validation_labels[:, column] != NO_LABEL
-        scores[task] = balanced_accuracy(validation_logits[known, stretch], validation_labels[known, column])
-    score = sum(scores.values()) / len(scores)
-    if is_first:
-        mean_loss = sum(losses) / max(1, len(losses))
-        validation_loss = loss_of(validation_logits, validation_labels, 0.0).item()
-        rate = len(losses) * args.batch * world / (time.monotonic() - started)
-        append_curve(
-            {
-                "epoch": progress["epoch"] + 1,
-                "training_loss": round(mean_loss, 4),
-                "validation_loss": round(validation_loss, 4),
-                **{f"{task}_balanced_accuracy": round(value, 4) for task, value in scores.items()},
-                "learning_rate": f"{schedule.get_last_lr()[0]:.2e}",
-                "pictures_a_second": round(rate, 1),
-            }
-        )
-        print(
-            f"epoch {progress['epoch'] + 1}: loss {mean_loss:.3f}, validation loss {validation_loss:.3f}, "
-            + ", ".join(f"{task} balanced accuracy {value:.4f}" for task, value in scores.items())
-            + f", {rate:.0f} pictures/s",
-            flush=True,
-        )
-    if score > progress["best"]:
-        progress["best"], progress["best_epoch"] = score, progress["epoch"]
-        if is_first:
-            save_best()
-    progress["stopped"] = progress["epoch"] - progress["best_epoch"] >= args.patience
-    progress["epoch"], progress["step"] = progress["epoch"] + 1, 0
-    if is_first:
-        save_checkpoint()
+def autocast(device: torch.device, bf16: bool) -> AbstractContextManager[Any]:
+    """Return a context in which networks compute in bf16, or one that changes nothing."""
+    return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
-if is_first:
-    print(
-        f"Best balanced accuracy on validation: {progress['best']:.4f} (epoch {progress['best_epoch'] + 1}), "
-        f"in {', '.join(str(args.out / f'{task}.safetensors') for task in tasks)}.\n"
-        f"Next: python -m training.refit --data {args.data} --run {args.out}"
-    )
-if distributed:
-    dist.destroy_process_group()
+
+if __name__ == "__main__":
+    main()

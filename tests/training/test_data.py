@@ -1,4 +1,4 @@
-"""Families are known, splits do not leak, draws are balanced."""
+"""Families are known, splits do not leak, sampling is balanced."""
 
 import csv
 from collections import Counter, defaultdict
@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imagetrust.models.config import TASKS
 from training.data import (
-    CLASSES,
     SPLITS,
     BalancedSampler,
     DataError,
@@ -121,7 +121,7 @@ def test_splits_never_leak(records, seed):
 
 
 @given(records_of_any_kind, records_of_any_kind, st.integers(0, 2**31))
-def test_adding_pictures_moves_none(old, new, seed):
+def test_adding_images_moves_none(old, new, seed):
     before = {id(member): name for name, part in split(old, seed).items() for member in part}
     after = {id(member): name for name, part in split(old + new, seed).items() for member in part}
     assert all(after[key] == name for key, name in before.items())
@@ -146,10 +146,10 @@ def test_shares_are_as_promised():
 def test_labels():
     records = [record(), record(family="gan"), record(family="undisclosed")]
     assert [label for _, label in labelled(records, "authenticity")] == [0, 1, 1]
-    assert [label for _, label in labelled(records, "generator_type")] == [0, CLASSES["generator_type"].index("gan")]
+    assert [label for _, label in labelled(records, "generator_type")] == [0, TASKS["generator_type"].index("gan")]
 
 
-def test_draws_are_balanced():
+def test_sampling_is_balanced():
     counts = {
         ("camera_a", "real"): 900,
         ("checker_gan", "gan"): 90,
@@ -198,7 +198,7 @@ def test_sources_name_their_repository_where_it_is_known(tmp_path):
     }  # fmt: skip
 
 
-def test_the_digest_tells_which_pictures_a_data_set_lists(tmp_path):
+def test_the_digest_tells_which_images_a_data_set_lists(tmp_path):
     roots = [tmp_path / name for name in ("one", "same", "relabelled", "more")]
     for root, target, names in zip(roots, (6, 6, 0, 6), ("ab", "ba", "ab", "abc"), strict=True):
         write_source(root, "cycle_gan", [(name, name, target, "horse") for name in names])
@@ -206,7 +206,7 @@ def test_the_digest_tells_which_pictures_a_data_set_lists(tmp_path):
     assert one == same and len({one, relabelled, more}) == 3
 
 
-def test_whole_pictures_are_read_by_their_labels(tmp_path):
+def test_whole_images_are_read_by_their_labels(tmp_path):
     table = tmp_path / "labels.csv"
     table.write_text(
         "file,family,source,generator,category,saved,origin_repository,license\n"

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from handlers.decode import decode
+from imagetrust.images.decode import decode
 from tests.procedural import encoded
 from training.data import read_artifact
 from training.import_folder import QUALITY, SIDE, artifact_recipe, import_folder
@@ -73,7 +73,7 @@ def test_nothing_readable_leaves_nothing(tmp_path):
     folder = tmp_path / "empty"
     folder.mkdir()
     (folder / "a.txt").write_text("text")
-    with pytest.raises(ValueError, match="no picture"):
+    with pytest.raises(ValueError, match="no image"):
         do_import(folder, tmp_path / "root")
     assert not any((tmp_path / "root").iterdir())
 

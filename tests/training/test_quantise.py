@@ -1,57 +1,102 @@
-"""What is gated is what was computed, and the worst of it."""
+"""Margins keep answers apart, what the processor does not compute is not measured, and changes do not cancel."""
 
-import json
-from pathlib import Path
-
+import msgspec
+import numpy as np
 import pytest
+import torch
 
-from archive_scripts.build import RELEASED
-from handlers.gate import missed
-from training import quantise
-
-SMALL = {"balanced_accuracy_change": -0.001, "verdicts_changed": 0.002, "calibration_error_change": 0.001}
-
-
-def test_a_precision_that_the_processor_lacks_is_not_measured(monkeypatch, capsys):
-    class Trunk:
-        def __init__(self, network: Path, precision: str, threads: int) -> None:
-            if precision == "bf16":
-                raise RuntimeError("OpenVINO computes in f32")
-            self.network, self.precision = network, precision
-
-    monkeypatch.setattr(quantise, "OpenVinoTrunk", Trunk)
-    trunks = quantise.compiled({"bf16": Path("fp32.xml"), "int8": Path("int8.xml")}, threads=1)
-    assert [(name, trunk.network) for name, trunk in trunks.items()] == [("int8", Path("int8.xml"))]
-    assert "bf16 cannot be measured and gets no band: OpenVINO computes in f32" in capsys.readouterr().out
+from imagetrust.models.config import ModelConfig, Thresholds
+from imagetrust.models.model import Model
+from imagetrust.models.registry import BACKBONES
+from imagetrust.runtime.openvino import OpenVinoRunner
+from imagetrust.runtime.precision_gate import Gate
+from tests.releases import RELEASE, untrained_release
+from training.data import read_artifact
+from training.groups import GROUPS, Group
+from training.held_out import HeldOutRun
+from training.quantise import answers, compare, find_margin, held_out_changes, quantise
 
 
-@pytest.mark.parametrize(("listed", "has"), [("fpu amx_bf16 avx_vnni", {"amx_bf16", "avx_vnni"}), ("fpu avx2", set())])
-def test_the_processors_flags_are_recorded(tmp_path, listed, has):
-    cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text(f"model name\t: some\nflags\t\t: {listed}\n")
-    flags = quantise.processor_flags(cpuinfo)
-    assert {name for name, there in flags.items() if there} == has
-    assert set(flags) == {"amx_bf16", "avx512_bf16", "avx512_vnni", "avx_vnni"}
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return Model(RELEASE)
 
 
-def test_changes_of_folds_do_not_cancel():
-    models = {"authenticity": SMALL}
-    assert not missed(quantise.gated(models, {"renders": 0.002, "tokens": -0.003}))
-    assert quantise.gated(models, {"renders": 0.02, "tokens": -0.021})["unseen_balanced_accuracy_change"] == -0.021
-    assert missed(quantise.gated(models, {"renders": 0.02, "tokens": -0.02}))
+def logits_of(generated: list[float], temperature: float) -> torch.Tensor:
+    odds = torch.tensor(generated).logit() * temperature
+    return torch.stack([torch.zeros(len(odds)), odds], dim=1)
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_every_model_is_gated(name):
-    models = {"authenticity": SMALL, "generator_type": SMALL | {name: -0.02}}
-    assert [line.split()[0] for line in missed(quantise.gated(models, {"renders": 0.0}))] == [name]
+def test_outside_the_margin_answers_agree(model):
+    temperature = model.config.heads["authenticity"].temperature
+    torch.manual_seed(0)
+    exact = logits_of(torch.rand(1000).clamp(0.01, 0.99).tolist(), temperature)
+    fast = exact + 0.3 * torch.randn_like(exact)
+    margin = find_margin(model, "authenticity", exact, fast)
+    outside = model.margin("authenticity", fast) >= margin
+    pairs = zip(answers(model, "authenticity", exact), answers(model, "authenticity", fast), strict=True)
+    changed = torch.tensor([one != two for one, two in pairs])
+    assert changed.any() and (changed & outside).float().mean() <= 0.003
 
 
-def test_without_folds_the_gate_refuses():
-    assert missed(quantise.gated({"authenticity": SMALL}, {})) == ["unseen_balanced_accuracy_change was not measured"]
+def test_comparison_by_hand(model):
+    temperature = model.config.heads["authenticity"].temperature
+    exact = logits_of([0.1, 0.4, 0.6, 0.9], temperature)
+    fast = logits_of([0.1, 0.6, 0.6, 0.9], temperature)
+    compared = compare(model, "authenticity", exact, fast, np.array([0, 0, 1, 1]))
+    assert compared["balanced_accuracy"] == 1 and compared["balanced_accuracy_change"] == -0.25
+    assert compared["verdicts_changed"] == 0.25
 
 
-def test_the_released_gate_still_passes():
-    """Version 0.3 was gated by the mean over the folds and by authenticity alone."""
-    gate = json.loads(next(RELEASED.glob("trunk-*[0-9a-f].json")).read_text())
-    assert gate["bands"] and not any(missed(gate["figures"][precision]) for precision in gate["bands"])
+@pytest.fixture
+def without_bf16(monkeypatch):
+    """A processor that computes bf16 in fp32, as OpenVINO then says."""
+    init = OpenVinoRunner.__init__
+
+    def refuse(self, network, precision, *arguments, **options):
+        if precision == "bf16":
+            raise RuntimeError("this processor computes network.fp32.xml in f32, not in bf16")
+        init(self, network, precision, *arguments, **options)
+
+    monkeypatch.setattr(OpenVinoRunner, "__init__", refuse)
+
+
+@pytest.fixture
+def small(data_root):
+    return read_artifact(data_root)[::6]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return untrained_release(tmp_path_factory.mktemp("model"), BACKBONES["resnet18"], size=64)
+
+
+def test_a_precision_that_the_processor_lacks_is_not_measured(
+    data_root, small, folder, without_bf16, monkeypatch, capsys
+):
+    monkeypatch.setattr("training.quantise.read_artifact", lambda root: small)
+    gate = quantise(folder, data_root, 0, [])
+    assert set(gate.metrics) == {"int8"} and "bf16 is not measured" in capsys.readouterr().out
+    assert "held_out_balanced_accuracy_change was not measured" in gate.failures("int8")
+    assert gate.margins == {}, "what did not pass is not offered"
+    assert gate.conditions["processor"] and Gate.read(folder, Model(folder).config.weights_sha256) == gate
+    values = gate.metrics["int8"]
+    for name in ("balanced_accuracy_change", "verdicts_changed", "calibration_error_change"):
+        assert abs(values[name]) == max(abs(task[name]) for task in values["tasks"].values()), "the worse task decides"
+
+
+def test_runs_are_quantised_as_the_release_is(folder, small, monkeypatch, without_bf16):
+    """Their margins must keep apart the verdicts that the released calibration gives."""
+    monkeypatch.setitem(GROUPS, "made", Group("made", "a procedural generator", r"^checker_gan$"))
+    heads = dict(ModelConfig.read(folder).heads)
+    heads["authenticity"] = msgspec.structs.replace(heads["authenticity"], thresholds=Thresholds(0.3, 0.7))
+    asked = []
+
+    def find(model, task, exact, fast):
+        asked.append(model.config.heads["authenticity"].thresholds)
+        return find_margin(model, task, exact, fast)
+
+    monkeypatch.setattr("training.quantise.find_margin", find)
+    changes = held_out_changes([HeldOutRun(folder, ("made",), small, 0, 0)], heads, 0)
+    assert set(changes) == {"int8"} and set(changes["int8"]) == {"made"} and abs(changes["int8"]["made"]) < 0.2
+    assert asked and set(asked) == {Thresholds(0.3, 0.7)}

@@ -1,69 +1,59 @@
-"""Runs of different recipes are told apart, and never mixed."""
+"""A recipe is typed, comes back as it was written, and a folder keeps to one."""
 
-import json
+import argparse
 
+import msgspec
 import pytest
-import torch
 
-from training.recipe import recipe_changes, seed_of
-from training.unseen import finished_rounds
-
-SETTINGS = {"lr": "0.001", "epochs": "6", "leave_out": "['tokens']", "out": "runs/a", "workers": "0", "world": 1}
+from training.recipe import RECIPE, Recipe, RecipeError, add_recipe_arguments, claim, read_recipe, recipe_of
 
 
-def test_where_and_how_fast_a_run_was_computed_is_no_recipe():
-    assert recipe_changes(SETTINGS, SETTINGS | {"out": "runs/b", "workers": "4", "world": 2, "commands": []}) == []
+def parsed(*arguments: str) -> Recipe:
+    parser = argparse.ArgumentParser()
+    add_recipe_arguments(parser)
+    return recipe_of(parser.parse_args(list(arguments)))
 
 
-def test_every_other_setting_is_one():
-    other = SETTINGS | {"lr": "0.01", "cutmix": "0.5"}
-    assert recipe_changes(SETTINGS, other) == ["cutmix: None and 0.5", "lr: 0.001 and 0.01"]
-    other = SETTINGS | {"leave_out": "['renders']"}
-    assert recipe_changes(SETTINGS, other) and recipe_changes(SETTINGS, other, besides=("leave_out",)) == []
+def test_what_is_written_is_read(tmp_path):
+    recipe = Recipe(held_out=("tokens",), epochs=3, learning_rate=0.01)
+    recipe.write(tmp_path)
+    assert read_recipe(tmp_path / RECIPE) == recipe
 
 
-def test_the_seed_is_the_cards_or_the_runs(tmp_path):
-    (tmp_path / "authenticity.json").write_text("{}")
-    with pytest.raises(ValueError, match="seed"):
-        seed_of(tmp_path, "authenticity")
-    (tmp_path / "settings.json").write_text(json.dumps({"seed": "3"}))
-    assert seed_of(tmp_path, "authenticity") == 3
-    (tmp_path / "authenticity.json").write_text(json.dumps({"training": {"seed": 7}}))
-    assert seed_of(tmp_path, "authenticity") == 7
+def test_settings_are_replaced_by_their_types():
+    recipe = parsed("--set", "epochs=2", "--set", "backbone=resnet18", "--set", 'held_out=["tokens"]')
+    assert (recipe.epochs, recipe.backbone, recipe.held_out) == (2, "resnet18", ("tokens",))
+    assert parsed().changes(recipe) == [
+        "backbone: efficientnet_lite0 and resnet18", "held_out: () and ('tokens',)", "epochs: 9 and 2",
+    ]  # fmt: skip
 
 
-def test_rounds_are_split_by_the_seed_of_their_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr("training.unseen.Classifier", lambda *_: None)
-    folder = tmp_path / "round_0" / "refitted"
-    folder.mkdir(parents=True)
-    (folder / "authenticity.json").write_text("{}")
-    (folder / "settings.json").write_text(json.dumps(SETTINGS | {"seed": "5"}))
-    assert [one.seed for one in finished_rounds(tmp_path, "authenticity", torch.device("cpu"), [], workers=0)] == [5]
+@pytest.mark.parametrize(
+    ("setting", "word"),
+    [
+        ("epochs", "NAME=VALUE"),
+        ("epochs=many", "epochs"),
+        ("epochs=-1", "epochs"),
+        ("cutmix=2", "cutmix"),
+        ("colour=red", "colour"),
+        ("backbone=resnet99", "resnet99"),
+        ("precision=int4", "precision"),
+    ],
+)
+def test_what_does_not_fit_is_named(setting, word):
+    with pytest.raises(RecipeError, match=word):
+        parsed("--set", setting)
 
 
-def test_rounds_of_different_recipes_are_not_scored_together(tmp_path):
-    for number, epochs in enumerate(("6", "6", "9")):
-        folder = tmp_path / f"round_{number}" / "refitted"
-        folder.mkdir(parents=True)
-        (folder / "authenticity.json").write_text("{}")
-        (folder / "settings.json").write_text(json.dumps(SETTINGS | {"epochs": epochs, "leave_out": str(number)}))
-    with pytest.raises(ValueError, match="round_2.*epochs: 6 and 9"):
-        finished_rounds(tmp_path, "authenticity", torch.device("cpu"), [], workers=0)
+def test_a_folder_keeps_to_one_recipe(tmp_path):
+    claim(tmp_path / "run", Recipe())
+    claim(tmp_path / "run", Recipe())
+    with pytest.raises(RecipeError, match=r"epochs: 9 and 4.*content: 1\.0 and 0\.0"):
+        claim(tmp_path / "run", Recipe(epochs=4, content=0.0))
+    assert read_recipe(tmp_path / "run" / RECIPE) == Recipe()
 
 
-@pytest.mark.parametrize("change", [{"epochs": "9"}, {"patience": "3"}, {"content": "0.5"}, {"seed": "1"}])
-def test_rounds_speak_only_for_a_run_of_their_recipe(tmp_path, change, monkeypatch):
-    monkeypatch.setattr("training.unseen.Classifier", lambda *_: None)
-    rounds = SETTINGS | {"patience": "6", "content": "1.0", "seed": "0"}
-    for folder, settings in (
-        ("round_0/refitted", rounds),
-        ("run", rounds | {"leave_out": "()"}),
-        ("other", rounds | change),
-    ):
-        (tmp_path / folder).mkdir(parents=True)
-        (tmp_path / folder / "authenticity.json").write_text("{}")
-        (tmp_path / folder / "settings.json").write_text(json.dumps(settings))
-    asked = tmp_path, "authenticity", torch.device("cpu"), [], 0
-    assert len(finished_rounds(*asked, run=tmp_path / "run")) == 1
-    with pytest.raises(ValueError, match=next(iter(change))):
-        finished_rounds(*asked, run=tmp_path / "other")
+def test_runs_of_a_recipe_may_differ_in_what_they_hold_out():
+    held_out = msgspec.structs.replace(Recipe(), held_out=("tokens",))
+    assert Recipe().changes(held_out, besides=("held_out",)) == []
+    assert Recipe().changes(held_out)

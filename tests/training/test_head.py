@@ -5,7 +5,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from training.heads import C, fit_head
+from training.head import fit_head
+
+C = 1e-3
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -14,7 +16,7 @@ def test_it_is_the_logistic_regression_on_raw_features(classes):
     labels = rng.integers(0, classes, 400)
     features = (rng.normal(size=(400, 12)) + rng.normal(size=(classes, 12))[labels]) * rng.uniform(0.5, 3, 12) + 5
     weights = rng.uniform(0.5, 2, 400)
-    weight, bias = fit_head(features, labels, weights)
+    weight, bias = fit_head(features, labels, weights, C)
     assert weight.shape == (classes, 12) and bias.shape == (classes,)
 
     scaler = StandardScaler().fit(features)
@@ -31,5 +33,5 @@ def test_a_feature_that_hardly_varies_gets_no_large_weight():
     labels = rng.integers(0, 2, 400)
     features = rng.normal(size=(400, 8)) + labels[:, None]
     features[:, 0] = 1e-6 * (features[:, 0] > 0.5)
-    weight, _ = fit_head(features, labels, np.ones(400))
+    weight, _ = fit_head(features, labels, np.ones(400), C)
     assert np.abs(weight[:, 0]).max() < np.abs(weight[:, 1:]).max()

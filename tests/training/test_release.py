@@ -1,0 +1,124 @@
+"""One command from images to a release: it goes on where it stopped, and refuses what it must not replace."""
+
+import json
+import shutil
+
+import pytest
+
+from archive_scripts.prepare import prepare
+from evaluation.metrics_file import METRICS
+from evaluation.report import Sizes
+from imagetrust.models.config import CONFIG, TASKS, WEIGHTS, ModelConfig
+from imagetrust.predictor import Predictor
+from imagetrust.request import Request
+from tests.procedural import encoded
+from tests.training.test_train import replaced
+from training import release as module
+from training.data import data_digest, read_artifact
+from training.groups import GROUPS, Group
+from training.recipe import RecipeError
+from training.release import release, update_table
+
+
+@pytest.fixture(scope="module")
+def made(data_root, tmp_path_factory):
+    """A release of a small recipe with two held-out runs, interrupted once before its report."""
+    folder = tmp_path_factory.mktemp("release")
+    store, work = folder / "model_store", folder / "work"
+    store.mkdir()
+    groups = {
+        "made": Group("made", "a procedural generator", r"^checker_gan$"),
+        "shot": Group("shot", "a procedural camera", r"^camera_b$", True),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, group in groups.items():
+            patch.setitem(GROUPS, name, group)
+        patch.setattr("training.held_out.RUNS", tuple((name,) for name in groups))
+        patch.setattr("training.quantise.IMAGES", 16)
+        arguments = {"sizes": Sizes(corrupted=8, attacked=4, mapped=2), "workers": 0}
+
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        with patch.context() as breaking:
+            breaking.setattr(module.report, "run", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                release("9.9", replaced(epochs=1), data_root, None, work, store, **arguments)
+        assert not (store / "9.9").exists()
+        with patch.context() as counting:
+            counting.setattr(module, "quantise", lambda *_: pytest.fail("quantised twice"))
+            target = release("9.9", replaced(epochs=1), data_root, None, work, store, **arguments)
+    return target, work, store
+
+
+def test_a_release_is_whole(made):
+    target, _, store = made
+    names = {path.name for path in target.iterdir()}
+    assert names >= {CONFIG, WEIGHTS, METRICS, "gate.json", "REPORT.md", "MODEL_CARD.md", "recipe.json"}
+    assert (store / "current").read_text() == "9.9\n" and {path.name for path in store.iterdir()} == {"9.9", "current"}
+
+
+def test_it_says_what_it_is(made, data_root):
+    target, _, _ = made
+    config = ModelConfig.read(target)
+    assert config.version == "9.9" and config.heads["authenticity"].thresholds is not None
+    records = read_artifact(data_root)
+    assert config.training.data.digest == data_digest(records, data_root) and config.training.data.images == 600
+    assert set(config.training.calibrated_on) == {"made", "shot"}
+
+
+def test_every_protocol_has_its_section(made):
+    target, _, _ = made
+    metrics = json.loads((target / METRICS).read_text())
+    assert set(metrics) >= {"test", "held_out", "degraded", "stability", "attacks", "shortcuts", "failures", "maps"}
+    assert set(metrics["held_out"]["groups"]) == {"made", "shot"}
+    for task in TASKS:
+        assert metrics["test"][task]["count"] > 0
+    assert "9.9" in (target / "REPORT.md").read_text()
+
+
+def test_it_can_be_served(made, tmp_path, photo):
+    target, _, _ = made
+    prepare(target, tmp_path / "model")
+    (answer,) = Predictor(tmp_path / "model").predict([Request(encoded(photo, "JPEG"))], "explanation")
+    assert answer["inferred"]["authenticity"]["model"]["version"] == "9.9"
+
+
+def test_a_version_is_never_replaced(made, data_root):
+    _, work, store = made
+    with pytest.raises(RecipeError, match="never replaced"):
+        release("9.9", replaced(epochs=1), data_root, None, work, store)
+
+
+def test_another_recipe_needs_another_folder(made, data_root):
+    _, work, store = made
+    with pytest.raises(RecipeError, match="epochs: 1 and 2"):
+        release("9.10", replaced(epochs=2), data_root, None, work, store)
+    copied = shutil.copytree(work, work.parent / "copied")
+    shutil.rmtree(copied / "held_out")
+    (copied / "recipe.json").unlink()
+    with pytest.raises(RecipeError, match="epochs: 1 and 2"):
+        release("9.10", replaced(epochs=2), data_root, None, copied, store)
+
+
+def test_the_readmes_table_is_replaced_between_its_marks(made, tmp_path):
+    target, _, _ = made
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- results -->\nold\n<!-- end of results -->\nafter\n")
+    update_table(readme, target)
+    text = readme.read_text()
+    assert text.startswith("before\n<!-- results -->\n") and text.endswith("\n<!-- end of results -->\nafter\n")
+    assert "old" not in text and "9.9" in text
+    update_table(readme, target)
+    assert readme.read_text() == text
+
+
+def test_the_command_needs_a_version(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["release", "--data", "nowhere", "--version", "newest"])
+    with pytest.raises(SystemExit):
+        module.main()
+    assert "is not a version" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["release", "--data", "nowhere"])
+    with pytest.raises(SystemExit):
+        module.main()
+    assert "--version" in capsys.readouterr().err

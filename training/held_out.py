@@ -1,0 +1,167 @@
+"""Train without some groups of generators or real images, and score on just those.
+
+| model | trained on | calibrated on | scored on |
+|---|---|---|---|
+| the release | train split | calibration split and held-out predictions of the runs, half each | test split |
+| a run | train split without its groups | its calibration split, the other runs' predictions | its groups |
+
+Of images that were left out of training every split is new. A recipe is chosen by the part "validation" (the train and
+validation splits of the groups) and reported by the part "test" (calibration and test splits); no image that a run is
+scored on takes part in its calibration. A finished run is not trained again, an interrupted one continues.
+"""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+
+from evaluation.held_out import HeldOutGroup
+from evaluation.predict import fp32_engine, predict
+from imagetrust.models.config import Thresholds
+from imagetrust.models.model import Model
+from imagetrust.runtime.engine import Engine
+from training import head
+from training.calibration import Predictions, fit_open_temperature, probability_generated, verdict_thresholds
+from training.data import NO_LABEL, Record, label_of, split, split_of
+from training.groups import GROUPS, RUNS, Group, without
+from training.recipe import Recipe
+from training.train import train
+
+PARTS = {"validation": ("train", "validation"), "test": ("calibration", "test")}
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a model predicts of a group that was left out of its training, and of known images of the other class."""
+
+    group: Group
+    records: list[Record]
+    logits: dict[str, np.ndarray]
+
+    def predictions(self, task: str, besides: frozenset[Path] = frozenset()) -> Predictions:
+        """Return logits and labels of the images that have one for a task, those of `besides` left aside."""
+        return labelled_predictions(task, self.records, self.logits, besides)
+
+    @property
+    def is_left_out(self) -> np.ndarray:
+        """(N,): which images are of the group."""
+        return np.array([self.group.is_tested(record) for record in self.records])
+
+
+def labelled_predictions(
+    task: str, records: list[Record], logits: dict[str, np.ndarray], besides: frozenset[Path] = frozenset()
+) -> Predictions:
+    """Return logits (N, classes) and labels (N,) of the records that have a label for a task."""
+    labels = np.array([label_of(record, task) for record in records])
+    kept = (labels != NO_LABEL) & np.array([record.path not in besides for record in records])
+    return logits[task][kept], labels[kept]
+
+
+def scored_records(records: list[Record], known: list[Record], group: Group, part: str, seed: int) -> list[Record]:
+    """Return what a group is scored on: its left-out images, and of known ones those of the other class and the part.
+
+    Empty where the data have no image of one of the two classes.
+    """
+    left_out = [r for r in records if group.is_tested(r) and split_of(r.group, seed) in PARTS[part]]
+    other_class = [r for r in split(known, seed)[part] if group.is_real != (label_of(r, "authenticity") == 0)]
+    return left_out + other_class if left_out and other_class else []
+
+
+class HeldOutRun:
+    """A finished training without some groups of `records`, with its heads fitted."""
+
+    def __init__(self, folder: Path, names: tuple[str, ...], records: list[Record], seed: int, workers: int) -> None:
+        self.groups = [GROUPS[name] for name in names]
+        self.model = Model(folder, _device(), calibrated=False)
+        self.records, self.seed, self.workers = records, seed, workers
+        self.known = without(records, names)
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """What scores in fp32."""
+        return fp32_engine(self.model)
+
+    def calibration(self) -> tuple[list[Record], dict[str, np.ndarray]]:
+        """Return the calibration split of what it was trained on, and its logits."""
+        chosen = split(self.known, self.seed)["calibration"]
+        return chosen, predict(self.engine, chosen, workers=self.workers)
+
+    def held_out(self, part: str, engine: Engine | None = None) -> list[HeldOut]:
+        """Return its predictions of that part of each group of which the data have images; the others are named."""
+        asked = {group: scored_records(self.records, self.known, group, part, self.seed) for group in self.groups}
+        for group in [group for group, chosen in asked.items() if not chosen]:
+            print(f"{group.name}: the data have no image of it, or none to hold against it; left out")
+            del asked[group]
+        # Groups share the images of the other class: each is scored once.
+        together = list({record.path: record for chosen in asked.values() for record in chosen}.values())
+        if not together:
+            return []
+        logits = predict(engine or self.engine, together, workers=self.workers)
+        row_of = {record.path: row for row, record in enumerate(together)}
+        return [
+            HeldOut(group, chosen, {task: rows[[row_of[r.path] for r in chosen]] for task, rows in logits.items()})
+            for group, chosen in asked.items()
+        ]
+
+
+def train_runs(recipe: Recipe, data: Path, out: Path, records: list[Record], workers: int) -> list[HeldOutRun]:
+    """Train and fit the runs of training.groups.RUNS that are not finished, and return all of them.
+
+    Runs whose groups the data lack are left out. Raises RecipeError where a folder holds another recipe's run.
+    """
+    runs = []
+    for number, names in enumerate(RUNS):
+        present = tuple(name for name in names if any(GROUPS[name].is_tested(record) for record in records))
+        if not present:
+            continue
+        folder = out / f"run_{number}"
+        train(msgspec.structs.replace(recipe, held_out=present), data, folder, workers)
+        runs.append(HeldOutRun(head.fit(folder, data, workers), present, records, recipe.seed, workers))
+    return runs
+
+
+def calibrate(known: Predictions, held_out: list[tuple[Group, Predictions]]) -> tuple[float, Thresholds, bool]:
+    """Return authenticity's temperature and thresholds, and whether these could be shown to hold.
+
+    known: a model's predictions on its calibration split. held_out: other models' of what those had not seen.
+    """
+    temperature = fit_open_temperature(known, [predictions for _, predictions in held_out])
+    real = [
+        probability_generated(logits[labels == 0], temperature) for group, (logits, labels) in held_out if group.is_real
+    ]
+    logits, labels = known
+    thresholds, hold = verdict_thresholds(
+        probability_generated(logits, temperature),
+        labels,
+        held_out_real=np.concatenate(real) if real else None,
+    )
+    return temperature, thresholds, hold
+
+
+def score_runs(runs: list[HeldOutRun], part: str) -> dict[str, HeldOutGroup]:
+    """Return what evaluation.held_out scores: each group, calibrated as the release is but without any image scored."""
+    calibrating = [run.held_out("validation") for run in runs]
+    groups: dict[str, HeldOutGroup] = {}
+    for number, run in enumerate(runs):
+        asked = calibrating[number] if part == "validation" else run.held_out(part)
+        scored = frozenset(record.path for one in asked for record in one.records)
+        elsewhere = [
+            (one.group, one.predictions("authenticity", besides=scored))
+            for other, predicted in enumerate(calibrating)
+            if other != number
+            for one in predicted
+        ]
+        known = labelled_predictions("authenticity", *run.calibration(), besides=scored)
+        temperature, thresholds, _ = calibrate(known, [pair for pair in elsewhere if len(pair[1][1])])
+        for one in asked:
+            logits, labels = one.predictions("authenticity")
+            generated = probability_generated(logits, temperature)
+            groups[one.group.name] = HeldOutGroup(one.group.reason, generated, labels, one.is_left_out, thresholds)
+    return groups
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
