@@ -1,28 +1,29 @@
 """What the README says is what the commands print."""
 
+import re
 from pathlib import Path
 
-from training.results import table
+import pytest
 
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+from evaluation.render import render
+from tests.releases import RELEASE
 
-
-def test_results_are_those_of_the_released_cards():
-    assert table() in README, "run `python -m training.results` and put what it prints into the README"
-
-
-def test_no_placeholder_is_left():
-    assert "@@" not in README
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
 
 
-def test_links_lead_somewhere():
-    import re
+def test_results_are_those_of_the_served_release():
+    table = re.search(r"<!-- results -->\n(.*)\n<!-- end of results -->", README, re.DOTALL)[1]
+    assert table == render("results.md.j2", RELEASE).rstrip(), "put what `python -m evaluation.results` prints there"
 
-    for document in [
-        Path("README.md"),
-        Path("CONTRIBUTING.md"),
-        *(Path(__file__).resolve().parent.parent / "docs").glob("*.md"),
-    ]:
-        root = Path(__file__).resolve().parent.parent
-        for target in re.findall(r"\]\(([^)#]+)\)", (root / document).read_text()):
-            assert target.startswith("http") or ((root / document).parent / target).exists(), f"{document}: {target}"
+
+@pytest.mark.parametrize(
+    "document", sorted(p.relative_to(ROOT).as_posix() for p in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+)
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)#]+)", (ROOT / document).read_text()):
+        assert target.startswith("http") or ((ROOT / document).parent / target).exists(), f"{document}: {target}"
+
+
+def test_the_served_release_has_its_entry_in_the_changelog():
+    assert f"## [{RELEASE.name}]" in (ROOT / "CHANGELOG.md").read_text()
