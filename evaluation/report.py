@@ -133,7 +133,7 @@ def test(evaluation: Evaluation) -> dict[str, Any]:
         if len(head.classes) == 2:
             plots.roc(folder / f"roc_{task}.svg", {"test": (labels, probabilities[:, 1])})
     plots.coverage_risk(evaluation.plots / "coverage_risk.svg", curves)
-    return {"data": describe_data(evaluation.data, evaluation.records, evaluation.parts), "test": section}
+    return {"data": data_counts(evaluation.data, evaluation.records, evaluation.parts), "test": section}
 
 
 def wild(evaluation: Evaluation) -> dict[str, Any]:
@@ -241,7 +241,7 @@ STEPS: dict[str, Callable[[Evaluation], dict[str, Any]]] = {
 }
 
 
-def describe_data(root: Path, records: Sequence[Record], parts: dict[str, list[Record]]) -> dict[str, Any]:
+def data_counts(root: Path, records: Sequence[Record], parts: dict[str, list[Record]]) -> dict[str, Any]:
     """Return the images by family and by split, and the sources by kind of licence (`licence_kind`)."""
     licences: dict[str, str] = {}
     table = root / "sources.csv"
