@@ -92,6 +92,8 @@ def fit(run: Path, data: Path, workers: int = 1) -> Path:
     tensors = load_file(run / WEIGHTS)
     for task in TASKS:
         items = labelled(training, task)
+        if absent := sorted(set(range(len(TASKS[task]))) - {label for _, label in items}):
+            raise DataError(f"no training image is {', '.join(TASKS[task][label] for label in absent)}")
         debias = task == "authenticity" and recipe.content > 0
         weights = debiased_weights(items, recipe.content, device, workers) if debias else balanced_weights(items)
         weight, bias = fit_head(

@@ -4,7 +4,7 @@ from typing import Any
 
 _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_LENGTH = 278, 322, 323  # TIFF tags
 # A pixel of RGB at the peak, most of it the libraries' own; alpha takes one more.
-_CODEC_BYTES = {"AVIF": 10, "HEIF": 7}
+_CODEC_BYTES = {"AVIF": 10.4, "HEIF": 7}
 
 
 def decoding_bytes(opened: Any, data: bytes, stored_size: tuple[int, int], is_turned: bool) -> int:
@@ -17,9 +17,9 @@ def decoding_bytes(opened: Any, data: bytes, stored_size: tuple[int, int], is_tu
     pixels: int = opened.width * opened.height
     if opened.format == "WEBP":
         # An animation's decoder keeps two canvases and hands over a third; a still picture is held twice.
-        return pixels * (16 if is_animated_webp(data) else 8)
+        return int(pixels * (16.5 if is_animated_webp(data) else 8.5))
     if opened.format in _CODEC_BYTES:
-        return pixels * (_CODEC_BYTES[opened.format] + (mode == "RGBA"))
+        return int(pixels * (_CODEC_BYTES[opened.format] + (mode == "RGBA")))
     # Pillow stores all but grey and palettes in 4 bytes a pixel; turning and converting take a second copy.
     is_small = mode in ("1", "L", "P") or mode.startswith("I;16")
     if is_turned and (not is_small or "transparency" in opened.info):

@@ -11,10 +11,13 @@ GATE = "gate.json"
 EXACT_NETWORK = "network.fp32.xml"
 INT8_NETWORK = "network.int8.xml"
 
-# Changes against fp32 on the same images, as shares; none of the images took part in quantisation (training.quantise).
+# Changes against fp32 on the same images, as fractions; none of them took part in quantisation (training.quantise).
+# Of the tasks the worse counts. Over held-out groups the mean of absolute changes counts, so that they do not cancel, and the
+# worst: of a group of 127 generated images one alone is 0.004 of balanced accuracy.
 LIMITS = {
     "balanced_accuracy_change": 0.003,
     "held_out_balanced_accuracy_change": 0.003,
+    "held_out_worst_change": 0.01,
     "verdicts_changed": 0.005,
     "calibration_error_change": 0.01,
 }

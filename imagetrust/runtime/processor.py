@@ -20,7 +20,7 @@ def fast_precisions(cpuinfo: Path = CPUINFO) -> tuple[str, ...]:
     """Return the precisions below fp32 in which this processor is faster, the fastest first: of "bf16" and "int8".
 
     bf16 takes AMX's matrix units: with AVX-512's bf16 products alone OpenVINO runs EfficientNet-Lite0 slower than in
-    fp32, without VNNI int8 gains little (docs/backends.md has the figures). Empty where the system tells nothing.
+    fp32, without VNNI int8 gains little (docs/decisions/011). Empty where the system tells nothing.
     """
     flags = processor_flags(cpuinfo)
     fast = ["bf16"] if "amx_bf16" in flags else []

@@ -356,7 +356,7 @@ from imagetrust.images.decode import decode
 from imagetrust.errors import RequestError
 data = open(sys.argv[1], "rb").read()
 def memory(name):
-    return int(re.search(name + r":\s+(\d+)", open("/proc/self/status").read())[1]) / 1024
+    return int(re.search(name + r":\s+(\d+)", open("/proc/self/status").read())[1]) * 1024 / 1e6
 before = memory("VmRSS")
 try:
     image = decode(data, 300).image
@@ -457,7 +457,7 @@ from PIL import Image
 from imagetrust.images.decode import decode
 data = open(sys.argv[1], "rb").read()
 def peak():
-    return int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]) / 1024
+    return int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]) * 1024 / 1e6
 before, started = peak(), time.process_time()
 decode(data, 300)
 print(time.process_time() - started, peak() - before)

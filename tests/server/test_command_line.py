@@ -36,7 +36,7 @@ def with_version(source, target, version: str) -> None:
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for name in old.namelist():
             content = old.read(name)
-            if name in ("MAR-INF/MANIFEST.json", "authenticity.json"):
+            if name in ("MAR-INF/MANIFEST.json", "model/config.json"):
                 described = json.loads(content)
                 (described.get("model") or described).update({"modelVersion": version, "version": version})
                 content = json.dumps(described).encode()
@@ -149,7 +149,7 @@ def test_a_model_is_described_with_its_own_facts(serving):
     )
     assert answer.status_code == 200
     (model,) = answer.json()[0]["customizedMetadata"]["models"]
-    assert model["name"] == "authenticity" and model["classes"] == ["real", "generated"]
+    assert model["version"] == "0.3" and model["heads"]["authenticity"]["classes"] == ["real", "generated"]
 
 
 def test_a_full_queue_refuses_with_503(serving):

@@ -5,7 +5,11 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from training.head import fit_head
+from imagetrust.models.registry import BACKBONES
+from tests.releases import untrained_release
+from training.data import DataError, read_artifact
+from training.head import fit, fit_head
+from training.recipe import Recipe
 
 C = 1e-3
 
@@ -35,3 +39,13 @@ def test_a_feature_that_hardly_varies_gets_no_large_weight():
     features[:, 0] = 1e-6 * (features[:, 0] > 0.5)
     weight, _ = fit_head(features, labels, np.ones(400), C)
     assert np.abs(weight[:, 0]).max() < np.abs(weight[:, 1:]).max()
+
+
+def test_a_class_without_images_is_named(data_root, tmp_path, monkeypatch):
+    run = untrained_release(tmp_path / "run", BACKBONES["resnet18"], size=32)
+    Recipe(backbone="resnet18", size=32, content=0.0).write(run)
+    without_gan = [record for record in read_artifact(data_root)[::8] if record.family != "gan"]
+    monkeypatch.setattr("training.head.read_artifact", lambda root: without_gan)
+    with pytest.raises(DataError, match="no training image is gan"):
+        fit(run, data_root, workers=0)
+    assert not (run / "fitted").exists()

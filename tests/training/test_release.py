@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from evaluation.report import Sizes
 from imagetrust.models.config import CONFIG, TASKS, WEIGHTS, ModelConfig
 from imagetrust.predictor import Predictor
 from imagetrust.request import Request
-from tests.procedural import encoded
+from tests.procedural import encoded, make_data_set
 from tests.training.test_train import replaced
 from training import release as module
 from training.data import data_digest, read_artifact
@@ -21,7 +22,17 @@ from training.release import release, update_table
 
 
 @pytest.fixture(scope="module")
-def made(data_root, tmp_path_factory):
+def data(tmp_path_factory) -> Path:
+    """A procedural data set with a second GAN, so that one can be held out."""
+    root = make_data_set(tmp_path_factory.mktemp("data") / "procedural", per_source=60)
+    shutil.copytree(root / "checker_gan", root / "other_gan")
+    with (root / "sources.csv").open("a") as file:
+        file.write("other_gan,gan,other_gan\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def made(data, tmp_path_factory):
     """A release of a small recipe with two held-out runs, interrupted once before its report."""
     folder = tmp_path_factory.mktemp("release")
     store, work = folder / "model_store", folder / "work"
@@ -43,11 +54,11 @@ def made(data_root, tmp_path_factory):
         with patch.context() as breaking:
             breaking.setattr(module.report, "run", interrupted)
             with pytest.raises(KeyboardInterrupt):
-                release("9.9", replaced(epochs=1), data_root, None, work, store, **arguments)
+                release("9.9", replaced(epochs=1), data, None, work, store, **arguments)
         assert not (store / "9.9").exists()
         with patch.context() as counting:
             counting.setattr(module, "quantise", lambda *_: pytest.fail("quantised twice"))
-            target = release("9.9", replaced(epochs=1), data_root, None, work, store, **arguments)
+            target = release("9.9", replaced(epochs=1), data, None, work, store, **arguments)
     return target, work, store
 
 
@@ -58,12 +69,12 @@ def test_a_release_is_whole(made):
     assert (store / "current").read_text() == "9.9\n" and {path.name for path in store.iterdir()} == {"9.9", "current"}
 
 
-def test_it_says_what_it_is(made, data_root):
+def test_it_says_what_it_is(made, data):
     target, _, _ = made
     config = ModelConfig.read(target)
     assert config.version == "9.9" and config.heads["authenticity"].thresholds is not None
-    records = read_artifact(data_root)
-    assert config.training.data.digest == data_digest(records, data_root) and config.training.data.images == 600
+    records = read_artifact(data)
+    assert config.training.data.digest == data_digest(records, data) and config.training.data.images == 360
     assert set(config.training.calibrated_on) == {"made", "shot"}
 
 
@@ -84,21 +95,21 @@ def test_it_can_be_served(made, tmp_path, photo):
     assert answer["inferred"]["authenticity"]["model"]["version"] == "9.9"
 
 
-def test_a_version_is_never_replaced(made, data_root):
+def test_a_version_is_never_replaced(made, data):
     _, work, store = made
     with pytest.raises(RecipeError, match="never replaced"):
-        release("9.9", replaced(epochs=1), data_root, None, work, store)
+        release("9.9", replaced(epochs=1), data, None, work, store)
 
 
-def test_another_recipe_needs_another_folder(made, data_root):
+def test_another_recipe_needs_another_folder(made, data):
     _, work, store = made
     with pytest.raises(RecipeError, match="epochs: 1 and 2"):
-        release("9.10", replaced(epochs=2), data_root, None, work, store)
+        release("9.10", replaced(epochs=2), data, None, work, store)
     copied = shutil.copytree(work, work.parent / "copied")
     shutil.rmtree(copied / "held_out")
     (copied / "recipe.json").unlink()
     with pytest.raises(RecipeError, match="epochs: 1 and 2"):
-        release("9.10", replaced(epochs=2), data_root, None, copied, store)
+        release("9.10", replaced(epochs=2), data, None, copied, store)
 
 
 def test_the_readmes_table_is_replaced_between_its_marks(made, tmp_path):
