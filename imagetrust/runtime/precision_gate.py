@@ -12,8 +12,8 @@ EXACT_NETWORK = "network.fp32.xml"
 INT8_NETWORK = "network.int8.xml"
 
 # Changes against fp32 on the same images, as fractions; none of them took part in quantisation (training.quantise).
-# Of the tasks the worse counts. Over held-out groups the mean of absolute changes counts, so that they do not cancel, and the
-# worst: of a group of 127 generated images one alone is 0.004 of balanced accuracy.
+# Of the tasks the worse counts. Over held-out groups the mean of absolute changes counts, so that they do not cancel,
+# and the worst: of a group of 127 generated images one alone is 0.004 of balanced accuracy.
 LIMITS = {
     "balanced_accuracy_change": 0.003,
     "held_out_balanced_accuracy_change": 0.003,

@@ -36,10 +36,12 @@ def with_version(source, target, version: str) -> None:
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for name in old.namelist():
             content = old.read(name)
-            if name in ("MAR-INF/MANIFEST.json", "model/config.json"):
-                described = json.loads(content)
-                (described.get("model") or described).update({"modelVersion": version, "version": version})
-                content = json.dumps(described).encode()
+            if name == "MAR-INF/MANIFEST.json":
+                manifest = json.loads(content)
+                manifest["model"]["modelVersion"] = version
+                content = json.dumps(manifest).encode()
+            elif name == "model/config.json":
+                content = json.dumps(json.loads(content) | {"version": version}).encode()
             new.writestr(name, content)
 
 
