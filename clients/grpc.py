@@ -54,11 +54,11 @@ class GrpcClient:
         self._channel.close()
 
     def request(self, endpoint: str, picture: bytes) -> Any:
-        """Return the message that asks an endpoint about a picture's bytes."""
+        """Return the message that asks an endpoint about an image's bytes."""
         return self._messages.PredictionsRequest(model_name=endpoint, input={"image": picture})
 
     def ask(self, endpoint: str, picture: bytes, timeout: float = 60) -> dict:
-        """Send a picture's bytes to an endpoint and return the JSON answer.
+        """Send an image's bytes to an endpoint and return the JSON answer.
 
         gRPC carries no status for one item of a batch: a request at fault is answered too, with an "error" member.
         Raises grpc.RpcError where no answer comes.

@@ -8,7 +8,7 @@ import requests
 def ask(
     address: str, endpoint: str, picture: bytes, token: str, timeout: float = 60, options: dict[str, str] | None = None
 ) -> tuple[int, dict]:
-    """Send a picture's bytes to an endpoint and return the HTTP status and the JSON answer.
+    """Send an image's bytes to an endpoint and return the HTTP status and the JSON answer.
 
     address: such as "http://127.0.0.1:8080". options: such as {"detail": "verdicts"}.
     Raises requests.RequestException where no answer comes.

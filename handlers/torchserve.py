@@ -107,7 +107,7 @@ def read_request(fields: Mapping[str, object], headers: Mapping[str, str] | None
     a JSON body is a dict under "body" and holds base64 (or a data URI) under "image".
     headers: of HTTP, and what TorchServe adds. Options may be headers, which a raw body needs and which spares
     TorchServe the costly reading of a form; an option in the body wins over one in a header.
-    Raises RequestError where there is no picture, more than one, or base64 that does not decode.
+    Raises RequestError where there is no image, more than one, or base64 that does not decode.
     """
     # TorchServe's route /explanations calls the same handler and says so in a header, in this very spelling: it is set
     # last on every request, so that a client's own has no effect. One that is spelt otherwise is the client's alone.
@@ -146,7 +146,7 @@ def _from_body(body: object) -> bytes:
             )
         return _from_base64(body[IMAGE_FIELD])
     data = _as_bytes(body)
-    # A body that claims to be JSON and is not arrives as raw bytes. No picture format begins with a brace.
+    # A body that claims to be JSON and is not arrives as raw bytes. No image format begins with a brace.
     if data.lstrip()[:1] == b"{":
         raise RequestError("invalid_json", f"The body is not valid JSON: {_json_fault(data)}")
     return data

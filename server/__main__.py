@@ -48,7 +48,7 @@ def start(server: TorchServe, changes: dict[str, str], workers: dict[str, int]) 
 
 
 def ask(server: TorchServe, picture: Path) -> bool:
-    """Asks all endpoints about one picture and prints the answers. Returns whether all were answered."""
+    """Ask all endpoints about one image and print the answers; return whether all were answered."""
     print(f"\nAsking about {picture}")
     answered = True
     for endpoint in server.model_names():

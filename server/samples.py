@@ -7,7 +7,7 @@ from pathlib import Path
 def photograph(name: str = "chelsea.png") -> Path:
     """Return the path of a photograph.
 
-    The default is Stéfan van der Walt's picture of his cat, in the public domain (CC0).
+    The default is Stéfan van der Walt's image of his cat, in the public domain (CC0).
     Only the package's files are used: it is installed without its dependencies and never imported.
     Raises FileNotFoundError where the package holds no such file.
     """

@@ -16,7 +16,7 @@ _FINE = 8  # each cell of the map is drawn this many times as wide, so that regi
 def hot_regions(heat: NDArray[np.float32], view: View) -> list[dict[str, Any]]:
     """Return connected regions above HOT, those of most heat times area first, at most MAX_REGIONS.
 
-    heat: (rows, columns) in 0..1 over `view`. Each region has its box in pixels of the upright picture (right and
+    heat: (rows, columns) in 0..1 over `view`. Each region has its box in pixels of the upright image (right and
     bottom exclusive), its mean heat, and its share of the view's area.
     """
     rows, columns = heat.shape

@@ -1,4 +1,4 @@
-"""From the bytes of a file to an upright RGB picture, within the limits, checked before anything is decoded."""
+"""From the bytes of a file to an upright RGB image, within the limits, checked before anything is decoded."""
 
 import io
 import warnings
@@ -38,9 +38,9 @@ _BAND_PIXELS = 500_000  # how much of an image is converted at a time: a few meg
 class DecodedImage:
     """A decoded image and what its file says of itself.
 
-    image: RGB, 8 bits a channel, turned upright after its EXIF orientation; smaller than the file's picture where
+    image: RGB, 8 bits a channel, turned upright after its EXIF orientation; smaller than the file's image where
         decoding was told how much is needed.
-    size: (width, height) of the file's picture, upright.
+    size: (width, height) of the file's image, upright.
     format: one of limits.FORMATS.
     exif: the file's EXIF tags as Pillow reads them, before the orientation was applied.
     """
@@ -126,7 +126,7 @@ def _load(data: bytes, min_side: int | None) -> tuple["_Header", Image.Image]:
     """Decode an opaque image, not turned. What it was made from is let go."""
     with Image.open(io.BytesIO(data), formats=limits.FORMATS) as opened:
         _check_size(*opened.size)
-        # MPO is a JPEG with further pictures behind the first, as many cameras write for previews.
+        # MPO is a JPEG with further images behind the first, as many cameras write for previews.
         picture_format = "JPEG" if opened.format == "MPO" else str(opened.format)
         mode, stored_size = opened.mode, opened.size
         if picture_format == "PNG":

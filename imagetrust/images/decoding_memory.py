@@ -16,7 +16,7 @@ def decoding_bytes(opened: Any, data: bytes, stored_size: tuple[int, int], is_tu
     mode: str = opened.mode
     pixels: int = opened.width * opened.height
     if opened.format == "WEBP":
-        # An animation's decoder keeps two canvases and hands over a third; a still picture is held twice.
+        # An animation's decoder keeps two canvases and hands over a third; a still image is held twice.
         return int(pixels * (16.5 if is_animated_webp(data) else 8.5))
     if opened.format in _CODEC_BYTES:
         return int(pixels * (_CODEC_BYTES[opened.format] + (mode == "RGBA")))
@@ -42,7 +42,7 @@ def decoding_bytes(opened: Any, data: bytes, stored_size: tuple[int, int], is_tu
 
 
 def is_animated_webp(data: bytes) -> bool:
-    """Tell an animation from a still picture by the header of a WebP file."""
+    """Tell an animation from a still image by the header of a WebP file."""
     return data[12:16] == b"VP8X" and bool(data[20] & 2)
 
 

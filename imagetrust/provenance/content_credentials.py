@@ -1,4 +1,4 @@
-"""C2PA Content Credentials: who signed what about this picture, and whether it still holds.
+"""C2PA Content Credentials: who signed what about this image, and whether it still holds.
 
 Dearer than all other readers together, hence by itself; the library is called only where there is a manifest store.
 """
@@ -38,7 +38,7 @@ _PURPOSES = (
     "1.3.6.1.4.1.311.76.59.1.9",  # Microsoft's C2PA signing
     "1.3.6.1.4.1.62558.2.1",  # C2PA claim signing
 )
-# Failures that leave picture and statement as they were signed, and only the signer in doubt.
+# Failures that leave image and statement as they were signed, and only the signer in doubt.
 _ABOUT_THE_SIGNER = ("signingCredential.", "timeStamp.", "cawg.")
 _ACTIONS = ("c2pa.actions", "c2pa.actions.v2")
 _CAMERA_DATA = ("stds.exif", "c2pa.metadata", "cawg.metadata")
@@ -183,7 +183,7 @@ def _strength(state: str, failed: list[str]) -> Strength:
 
 
 def _lineage(active: Mapping[str, Any], manifests: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Return the active manifest and those of what it was made from by opening, not those of placed pictures."""
+    """Return the active manifest and those of what it was made from by opening, not those of placed images."""
     waiting, seen = [active], 0
     while waiting and seen < _MAX_ANCESTORS:
         manifest = waiting.pop(0)

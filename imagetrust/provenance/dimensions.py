@@ -1,4 +1,4 @@
-"""Whether a picture has the size that generators make. Weak: anyone may scale or crop to these sizes."""
+"""Whether an image has the size that generators make. Weak: anyone may scale or crop to these sizes."""
 
 from imagetrust.provenance.finding import NOTHING, Finding, Reading
 from imagetrust.provenance.opened_file import OpenedFile
@@ -24,7 +24,7 @@ _SIZES: dict[str, set[tuple[int, int]]] = {
 
 
 def read_dimensions(file: OpenedFile) -> Reading:
-    """Return a finding that says nothing by itself where the upright picture has one of these sizes."""
+    """Return a finding that says nothing by itself where the upright image has one of these sizes."""
     width, height = file.decoded.size
     size = (max(width, height), min(width, height))
     makers = [maker for maker, sizes in _SIZES.items() if size in sizes]

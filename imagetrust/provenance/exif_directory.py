@@ -7,7 +7,7 @@ from PIL import ExifTags, Image
 
 from imagetrust.provenance.bounds import MAX_EXIF_DIRECTORY_BYTES, TooLarge, check_size
 
-# Tags of the first directory, which in a TIFF describes the file itself, that say nothing of the picture's origin.
+# Tags of the first directory, which in a TIFF describes the file itself, that say nothing of the image's origin.
 _POINTERS = {0x8769, 0x8825, 0xA005, 0x014A, 0x0201, 0x0202}  # to directories; where the thumbnail lies
 _BLOCKS = {0x02BC, 0x83BB, 0x8649, 0x8773, 0xCD41}  # XMP, IPTC, Photoshop, ICC, C2PA: other readers look into them
 _PIXELS = {0x0111, 0x0116, 0x0117, 0x0140, 0x0142, 0x0143, 0x0144, 0x0145, 0x015B}  # where a TIFF keeps them

@@ -1,4 +1,4 @@
-"""What one source in a file says of the picture's origin."""
+"""What one source in a file says of the image's origin."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,11 +6,11 @@ from typing import Literal
 
 # signed_valid: Content Credentials, intact, by a signer on the operator's trust list.
 # signed_untrusted: intact, but nothing vouches for the signer (on no list, expired or revoked certificate).
-# signed_broken: the picture, a statement in them or the signature was changed after signing.
+# signed_broken: the image, a statement in them or the signature was changed after signing.
 # unsigned: text that anyone can write, change or remove.
 Strength = Literal["signed_valid", "signed_untrusted", "signed_broken", "unsigned"]
 
-# generated: all of the picture comes from a generative model; edited_with_ai: a part of it does.
+# generated: all of the image comes from a generative model; edited_with_ai: a part of it does.
 # camera: a camera or scanner took it; software: a program made or saved it, with no word of a generative model.
 # nothing: no statement on the origin.
 Says = Literal["generated", "edited_with_ai", "camera", "software", "nothing"]

@@ -1,4 +1,4 @@
-"""Recognises and parses the parameters that generators of pictures leave in a file's texts.
+"""Recognises and parses the parameters that generators of images leave in a file's texts.
 
 One recogniser for each tool, in RECOGNISERS. Each is given all texts by where they stand ("png_text:parameters",
 "exif:UserComment", ...) and returns where it found its parameters and the parameters, or None. The common names of

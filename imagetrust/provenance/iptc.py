@@ -1,4 +1,4 @@
-"""IPTC-IIM: the caption block that picture agencies and older programs write."""
+"""IPTC-IIM: the caption block that image agencies and older programs write."""
 
 from PIL import IptcImagePlugin
 

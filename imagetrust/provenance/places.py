@@ -1,4 +1,4 @@
-"""Withholds places: where a picture was taken is private, in whichever field and dialect a file states it.
+"""Withholds places: where an image was taken is private, in whichever field and dialect a file states it.
 
 A place is recognised by the name of its field and by the shape of its value, so that a position in a field that nobody
 knows is withheld too.
@@ -29,7 +29,7 @@ _NAMES = {
     "lon", "long", "state", "provincestate", "stateprovince", "place", "coordinates", "elevation", "coverage",
     "spatial", "county", "town", "village", "street", "postcode", "postalcode", "zipcode",
 }  # fmt: skip
-_NOT_PLACES = {"subjectlocation"}  # EXIF 2.32, 4.6.5: where in the picture, in pixels
+_NOT_PLACES = {"subjectlocation"}  # EXIF 2.32, 4.6.5: where in the image, in pixels
 # GeoTIFF 1.1, 7.1 and annex; the GPS directory of EXIF; GDAL's metadata.
 _TAGS = {0x8480, 0x8482, 0x830E, 0x85D8, 0x87AF, 0x87B0, 0x87B1, 0x8825, 0xA480}
 _IPTC_DATA_SET = re.compile(r"\b2[:#](?:26|27|90|92|95|100|101)$")  # IPTC-IIM 4.2, record 2

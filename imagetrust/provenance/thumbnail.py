@@ -1,4 +1,4 @@
-"""Whether the EXIF thumbnail shows the picture it stands in: programs change the one and forget the other."""
+"""Whether the EXIF thumbnail shows the image it stands in: programs change the one and forget the other."""
 
 import io
 
@@ -15,11 +15,11 @@ _START, _LENGTH = 0x0201, 0x0202  # JPEGInterchangeFormat and its length
 _GRID = 32  # pixels of the sides that are compared
 _SAME_SHAPE = 0.03  # relative difference of the aspect ratios that rounding to whole pixels leaves
 _SAME_CONTENT = 0.85  # correlation; recompression and sharpening stay above 0.95, another crop falls below
-_FLAT = 4.0  # standard deviation of grey levels below which two pictures cannot be told apart
+_FLAT = 4.0  # standard deviation of grey levels below which two images cannot be told apart
 
 
 def read_thumbnail(file: OpenedFile) -> Reading:
-    """One finding where there is a thumbnail: whether it has the picture's shape and shows the same.
+    """One finding where there is a thumbnail: whether it has the image's shape and shows the same.
 
     Raises what Pillow raises on a thumbnail that does not decode, TooLarge on one that is none.
     """
@@ -71,7 +71,7 @@ def _compare(picture: Image.Image, thumbnail: Image.Image) -> tuple[bool, float 
     """Whether the shapes agree, black bars not counted, and the correlation of the contents: None for flat ones."""
     shown = _without_bars(thumbnail, picture.width / picture.height)
     ratio = (shown.width / shown.height) / (picture.width / picture.height)
-    # Every nth pixel first: averaging all of a large picture would cost more than the rest of the reading.
+    # Every nth pixel first: averaging all of a large image would cost more than the rest of the reading.
     coarse = picture.resize((8 * _GRID, 8 * _GRID), Image.Resampling.NEAREST).convert("L")
     grids = [np.asarray(image.resize((_GRID, _GRID), Image.Resampling.BOX), np.float64) for image in (coarse, shown)]
     # One pixel of rounding on a side of a small thumbnail is no difference.
@@ -82,7 +82,7 @@ def _compare(picture: Image.Image, thumbnail: Image.Image) -> tuple[bool, float 
 
 
 def _without_bars(thumbnail: Image.Image, ratio: float) -> Image.Image:
-    """Return the central part with the picture's aspect ratio, where the rest is flat: cameras fill up to 4:3."""
+    """Return the central part with the image's aspect ratio, where the rest is flat: cameras fill up to 4:3."""
     width, height = thumbnail.size
     if width / height > ratio:
         side = (width - round(height * ratio)) // 2

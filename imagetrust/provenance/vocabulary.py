@@ -33,7 +33,7 @@ _SOURCE_TYPES: dict[str, Says] = {
 }
 
 # Names that programs and services write of themselves into a field for a name. Whole words only, and none that is also
-# the name of a camera or an editor, or a common word ("imagen" is Spanish for picture).
+# the name of a camera or an editor, or a common word ("imagen" is Spanish for image).
 _GENERATORS = re.compile(
     r"\b(?:adobe firefly|bing image creator|comfyui|dall[-·. ]?e(?: ?[23])?|draw things|dreamstudio|easy ?diffusion"
     r"|fooocus|google imagen|gpt-image(?:-[\d.]+)?|gpt-4o|image creator from designer|imagen [2-9]|invokeai"

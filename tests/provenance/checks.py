@@ -8,7 +8,7 @@ import jsonschema
 
 from imagetrust.provenance import bounds
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "handlers" / "answer.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((Path(__file__).parents[2] / "imagetrust" / "answer.schema.json").read_text(encoding="utf-8"))
 _VALIDATOR = jsonschema.Draft202012Validator({"$ref": "#/$defs/declared", "$defs": SCHEMA["$defs"]})
 
 
