@@ -25,7 +25,7 @@ from tqdm import tqdm
 from imagetrust.images.views import Preprocessing, ViewRule
 from imagetrust.models.registry import backbone_of
 from training.augment import normalise
-from training.data import Images, Record, balanced_weights
+from training.data import Images, Record, balanced_weights, start_method
 from training.train import autocast, bf16_is_fast
 
 SMALL = 48  # pixels; what is scaled down to this keeps its content and loses its traces
@@ -48,7 +48,12 @@ def content_features(records: Sequence[Record], device: torch.device, workers: i
     network = BACKBONE.build()
     network.load_state_dict(BACKBONE.pretrained(), strict=False)
     network.eval().to(device, memory_format=torch.channels_last)
-    loader = DataLoader(Images([(record, 0) for record in records], content_tensor), 32, num_workers=workers)
+    loader = DataLoader(
+        Images([(record, 0) for record in records], content_tensor),
+        32,
+        num_workers=workers,
+        multiprocessing_context=start_method(workers),
+    )
     with torch.inference_mode(), autocast(device, bf16_is_fast(device)):
         features = [
             network(images.to(device, memory_format=torch.channels_last))[1].float().cpu()

@@ -230,6 +230,11 @@ class Images(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return self.transform(image), torch.tensor(label)
 
 
+def start_method(workers: int) -> str | None:
+    """Return how a DataLoader starts its workers: a fork of a process in which OpenVINO has threads may crash."""
+    return "forkserver" if workers else None
+
+
 def balanced_weights(items: list[tuple[Record, int]]) -> torch.Tensor:
     """Return sampling weights: classes equal, families within a class by the root of their count, sources likewise.
 

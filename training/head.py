@@ -29,7 +29,16 @@ from imagetrust.models.model import Model
 from imagetrust.runtime.engine import exact_engine
 from training.augment import ServedViews
 from training.content import debiased_weights
-from training.data import DataError, Images, Record, balanced_weights, labelled, read_artifact, split
+from training.data import (
+    DataError,
+    Images,
+    Record,
+    balanced_weights,
+    labelled,
+    read_artifact,
+    split,
+    start_method,
+)
 from training.groups import without
 from training.recipe import RECIPE, read_recipe
 from training.train import CURVES
@@ -39,13 +48,17 @@ MADE_FROM = "made_from.json"
 LEAST_DEVIATION = 0.1  # of the median: an embedding's element that hardly varies must not get a large weight
 
 
+def _views_of(batch: list[tuple[torch.Tensor, torch.Tensor]]) -> list[np.ndarray]:
+    return [views.numpy() for views, _ in batch]
+
+
 def embeddings_of(model: Model, records: list[Record], workers: int) -> np.ndarray:
     """Return (N, channels) float32: what the heads see of the records' images as served, the mean over the views."""
     preprocessing, runner = model.config.preprocessing, exact_engine(model).fast
     items = [(record, 0) for record in records]
     loader = DataLoader(
         Images(items, ServedViews(preprocessing), preprocessing.min_side()),
-        batch_size=16, num_workers=workers, collate_fn=lambda batch: [views.numpy() for views, _ in batch],
+        batch_size=16, num_workers=workers, multiprocessing_context=start_method(workers), collate_fn=_views_of,
     )  # fmt: skip
     means = []
     for images in tqdm(loader, desc="embeddings", mininterval=5):

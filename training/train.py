@@ -47,6 +47,7 @@ from training.data import (
     labelled,
     read_artifact,
     split,
+    start_method,
 )
 from training.groups import without
 from training.recipe import Recipe, RecipeError, add_recipe_arguments, claim, recipe_of
@@ -121,11 +122,12 @@ def train(recipe: Recipe, data: Path, out: Path, workers: int = 1, checkpoint_mi
     loader = DataLoader(
         Images(training, augmentation, preprocessing.min_side()),
         batch_size=recipe.batch, sampler=sampler, num_workers=workers, drop_last=True, generator=seeds,
+        multiprocessing_context=start_method(workers),
         pin_memory=device.type == "cuda",
     )  # fmt: skip
     validation = DataLoader(
         Images(_items(parts["validation"])[rank::world], _FirstView(recipe), preprocessing.min_side()),
-        batch_size=recipe.batch, num_workers=workers,
+        batch_size=recipe.batch, num_workers=workers, multiprocessing_context=start_method(workers),
     )  # fmt: skip
     steps = len(sampler) // recipe.batch
     if steps == 0:

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from archive_scripts.prepare import prepare
@@ -21,10 +22,13 @@ from training.recipe import RecipeError
 from training.release import release, update_table
 
 
+SMALLEST = replaced(epochs=1, size=32, crop_size=32)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     """A procedural data set with a second GAN, so that one can be held out."""
-    root = make_data_set(tmp_path_factory.mktemp("data") / "procedural", per_source=60)
+    root = make_data_set(tmp_path_factory.mktemp("data") / "procedural", per_source=40)
     shutil.copytree(root / "checker_gan", root / "other_gan")
     with (root / "sources.csv").open("a") as file:
         file.write("other_gan,gan,other_gan\n")
@@ -46,7 +50,7 @@ def made(data, tmp_path_factory):
             patch.setitem(GROUPS, name, group)
         patch.setattr("training.held_out.RUNS", tuple((name,) for name in groups))
         patch.setattr("training.quantise.IMAGES", 16)
-        arguments = {"sizes": Sizes(corrupted=8, attacked=4, mapped=2), "workers": 0}
+        arguments = {"sizes": Sizes(corrupted=4, attacked=2, mapped=1), "workers": 0}
 
         def interrupted(*_):
             raise KeyboardInterrupt
@@ -54,11 +58,11 @@ def made(data, tmp_path_factory):
         with patch.context() as breaking:
             breaking.setattr(module.report, "run", interrupted)
             with pytest.raises(KeyboardInterrupt):
-                release("9.9", replaced(epochs=1), data, None, work, store, **arguments)
+                release("9.9", SMALLEST, data, None, work, store, **arguments)
         assert not (store / "9.9").exists()
         with patch.context() as counting:
             counting.setattr(module, "quantise", lambda *_: pytest.fail("quantised twice"))
-            target = release("9.9", replaced(epochs=1), data, None, work, store, **arguments)
+            target = release("9.9", SMALLEST, data, None, work, store, **arguments)
     return target, work, store
 
 
@@ -74,7 +78,7 @@ def test_it_says_what_it_is(made, data):
     config = ModelConfig.read(target)
     assert config.version == "9.9" and config.heads["authenticity"].thresholds is not None
     records = read_artifact(data)
-    assert config.training.data.digest == data_digest(records, data) and config.training.data.images == 360
+    assert config.training.data.digest == data_digest(records, data) and config.training.data.images == 240
     assert set(config.training.calibrated_on) == {"made", "shot"}
 
 
@@ -98,18 +102,18 @@ def test_it_can_be_served(made, tmp_path, photo):
 def test_a_version_is_never_replaced(made, data):
     _, work, store = made
     with pytest.raises(RecipeError, match="never replaced"):
-        release("9.9", replaced(epochs=1), data, None, work, store)
+        release("9.9", SMALLEST, data, None, work, store)
 
 
 def test_another_recipe_needs_another_folder(made, data):
     _, work, store = made
     with pytest.raises(RecipeError, match="epochs: 1 and 2"):
-        release("9.10", replaced(epochs=2), data, None, work, store)
+        release("9.10", msgspec.structs.replace(SMALLEST, epochs=2), data, None, work, store)
     copied = shutil.copytree(work, work.parent / "copied")
     shutil.rmtree(copied / "held_out")
     (copied / "recipe.json").unlink()
     with pytest.raises(RecipeError, match="epochs: 1 and 2"):
-        release("9.10", replaced(epochs=2), data, None, copied, store)
+        release("9.10", msgspec.structs.replace(SMALLEST, epochs=2), data, None, copied, store)
 
 
 def test_the_readmes_table_is_replaced_between_its_marks(made, tmp_path):
