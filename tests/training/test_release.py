@@ -21,14 +21,13 @@ from training.groups import GROUPS, Group
 from training.recipe import RecipeError
 from training.release import release, update_table
 
-
 SMALLEST = replaced(epochs=1, size=32, crop_size=32)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     """A procedural data set with a second GAN, so that one can be held out."""
-    root = make_data_set(tmp_path_factory.mktemp("data") / "procedural", per_source=40)
+    root = make_data_set(tmp_path_factory.mktemp("data") / "procedural", per_source=60)
     shutil.copytree(root / "checker_gan", root / "other_gan")
     with (root / "sources.csv").open("a") as file:
         file.write("other_gan,gan,other_gan\n")
@@ -78,7 +77,7 @@ def test_it_says_what_it_is(made, data):
     config = ModelConfig.read(target)
     assert config.version == "9.9" and config.heads["authenticity"].thresholds is not None
     records = read_artifact(data)
-    assert config.training.data.digest == data_digest(records, data) and config.training.data.images == 240
+    assert config.training.data.digest == data_digest(records, data) and config.training.data.images == 360
     assert set(config.training.calibrated_on) == {"made", "shot"}
 
 
