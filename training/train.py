@@ -147,7 +147,11 @@ def train(recipe: Recipe, data: Path, out: Path, workers: int = 1, checkpoint_mi
         lr=recipe.learning_rate * recipe.batch * world / 64,
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=optimiser.defaults["lr"], total_steps=max(1, recipe.epochs) * steps, pct_start=0.1
+        # At least 20 steps, since a schedule of fewer has no first phase.
+        optimiser,
+        max_lr=optimiser.defaults["lr"],
+        total_steps=max(20, recipe.epochs * steps),
+        pct_start=0.1,
     )
     balance = _class_weights(training, weights, device)
     progress = Progress()
