@@ -16,7 +16,7 @@ def world():
     labels = rng.integers(0, 2, 4000)
     content = (rng.random(4000) < np.where(labels == 1, 0.9, 0.1)).astype(float)
     trace = labels + rng.normal(0, 1, 4000)
-    features = content[:, None] + rng.normal(0, 1, (4000, 100))  # a deep network sees a thing in many channels
+    features = content[:, None] + rng.normal(0, 1, (4000, 200))  # a deep network sees a thing in many channels
     return labels, content, trace, features
 
 
