@@ -36,11 +36,12 @@ status: .venv/serve.stamp ## say whether the server runs, and with which workers
 stop: ## stop the server
 	@test ! -x $(PY) || $(PY) -m server stop
 
-# Training in a process that has served by OpenVINO before has crashed: the tests that train have processes of their own.
+# Forking or training in a process that has served by OpenVINO before has crashed: tests of training have their own.
 TRAINING_TESTS := tests/test_backbones.py tests/training/test_release.py tests/training/test_train.py
 
 test: .venv/test.stamp ## run the whole test suite
-	@$(PY) -m pytest $(addprefix --ignore=,$(TRAINING_TESTS))
+	@$(PY) -m pytest --ignore=tests/training --ignore=tests/test_backbones.py
+	@$(PY) -m pytest tests/training $(addprefix --ignore=,$(TRAINING_TESTS))
 	@for file in $(TRAINING_TESTS); do $(PY) -m pytest $$file || exit 1; done
 
 lint: .venv/test.stamp ## check style and types

@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader
 
 from imagetrust.images.views import Preprocessing, ViewRule
 from training.augment import Augmentation, cutmix, normalise
+from training.data import start_method
 
 PREPROCESSING = Preprocessing(96, "bicubic", (0.5,) * 3, (0.5,) * 3, (ViewRule(fraction=1.0),))
 SAMPLES = 300
@@ -49,7 +50,13 @@ class Repeated:
 def test_the_seed_decides_the_augmentation(photo, workers):
     def sample(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
-        loader = DataLoader(Repeated(photo), 4, num_workers=workers, generator=torch.Generator().manual_seed(seed))
+        loader = DataLoader(
+            Repeated(photo),
+            4,
+            num_workers=workers,
+            multiprocessing_context=start_method(workers),
+            generator=torch.Generator().manual_seed(seed),
+        )
         return next(iter(loader))
 
     assert torch.equal(sample(1), sample(1))
