@@ -36,13 +36,11 @@ status: .venv/serve.stamp ## say whether the server runs, and with which workers
 stop: ## stop the server
 	@test ! -x $(PY) || $(PY) -m server stop
 
-# Forking or training in a process that has served by OpenVINO before has crashed: tests of training have their own.
-TRAINING_TESTS := tests/test_backbones.py tests/training/test_release.py tests/training/test_train.py
-
+# Two processes, which share two cores; then the tests of training, whose three heavy files have a process each: one
+# that has served by OpenVINO and then trains has crashed (tests/conftest.py).
 test: .venv/test.stamp ## run the whole test suite
-	@$(PY) -m pytest --ignore=tests/training --ignore=tests/test_backbones.py
-	@$(PY) -m pytest tests/training $(addprefix --ignore=,$(TRAINING_TESTS))
-	@for file in $(TRAINING_TESTS); do $(PY) -m pytest $$file || exit 1; done
+	@$(PY) -m pytest -n 2 --dist loadgroup --ignore=tests/training --ignore=tests/test_backbones.py
+	@$(PY) -m pytest -n 4 --dist loadgroup tests/training tests/test_backbones.py
 
 lint: .venv/test.stamp ## check style and types
 	@$(PY) -m ruff check .

@@ -21,9 +21,27 @@ from tests.releases import RELEASE
 import_torchvision()
 ROOT = Path(__file__).resolve().parent.parent
 os.environ["NO_PROXY"] = "127.0.0.1"  # the servers are on this machine, whatever proxy is set
-os.environ["MPLCONFIGDIR"] = str(ROOT / ".tests" / "matplotlib")  # grad-cam imports it; it would write to the home
+# matplotlib, and the toolbox of attacks, would write to the home, where two processes meet.
+SETTINGS = ROOT / ".tests" / os.environ.get("PYTEST_XDIST_WORKER", "main")
+os.environ["MPLCONFIGDIR"], os.environ["ART_DATA_PATH"] = str(SETTINGS / "matplotlib"), str(SETTINGS / "art")
 
 ARTIFACT_MINI = ROOT.parent / "shared" / "data" / "artifact_mini"
+
+
+# Files that train, each in a process of its own: a process that has served by OpenVINO and then trains has crashed.
+TRAINING = {"test_backbones.py", "test_release.py", "test_train.py"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each file to one process; to one also all that ask the running server, and the light tests of training."""
+    for item in items:
+        group = item.path.name if item.path.name in TRAINING else str(item.path)
+        if "started" in item.fixturenames:
+            group = "server"
+        elif item.path.parent.name == "training" and item.path.name not in TRAINING:
+            group = "training"
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session", autouse=True)
