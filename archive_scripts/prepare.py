@@ -4,13 +4,19 @@ The network in fp32, as OpenVINO reads it, is made from the weights here; what i
 """
 
 import argparse
+import hashlib
+import os
 import shutil
 import tempfile
 from pathlib import Path
 
+import msgspec
+
 from imagetrust.files import file_sha256
-from imagetrust.models.config import CONFIG, WEIGHTS
-from imagetrust.models.model import Model
+from imagetrust.models.clip import ORIGINAL
+from imagetrust.models.config import CONFIG, PRETRAINED, WEIGHTS, ModelConfig
+from imagetrust.models.model import Model, pretrained_file
+from imagetrust.models.registry import backbone_of
 from imagetrust.runtime.openvino import save_network, to_openvino
 from imagetrust.runtime.precision_gate import EXACT_NETWORK, GATE, INT8_NETWORK, Gate
 from imagetrust.runtime.torch import PixelNetwork
@@ -30,8 +36,10 @@ def prepare(release: Path, folder: Path, trust_anchors: Path | None = None) -> M
         if not (release / name).is_file():
             raise BuildError(f"{release / name} is not there")
     try:
-        model = Model(release)
-        gate = Gate.read(release, model.config.weights_sha256)
+        config = ModelConfig.read(release)
+        if (digest := file_sha256(release / WEIGHTS)) != config.weights_sha256:
+            raise BuildError(f"{WEIGHTS} has SHA-256 {digest}, its description says {config.weights_sha256}")
+        gate = Gate.read(release, config.weights_sha256)
     except ValueError as error:
         raise BuildError(str(error)) from error
     if gate and (failures := _failures(gate, release)):
@@ -43,16 +51,39 @@ def prepare(release: Path, folder: Path, trust_anchors: Path | None = None) -> M
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
         staging = Path(scratch) / folder.name
         staging.mkdir()
-        for name in (CONFIG, WEIGHTS, *((GATE, *gate.files) if gate else ())):
+        for name in (WEIGHTS, *((GATE, *gate.files) if gate else ())):
             shutil.copyfile(release / name, staging / name)
         if trust_anchors:
             shutil.copyfile(trust_anchors, staging / "trust_anchors.pem")
-        preprocessing = model.config.preprocessing
-        save_network(
-            to_openvino(PixelNetwork(model.network, preprocessing), preprocessing.size), staging / EXACT_NETWORK
-        )
+        if config.pretrained_sha256:
+            config = _with_pretrained(config, staging)
+        config.write(staging)
+        try:
+            model = Model(staging)
+        except ValueError as error:
+            raise BuildError(str(error)) from error
+        network = PixelNetwork(model.network, config.preprocessing)
+        save_network(to_openvino(network, config.preprocessing.size), staging / EXACT_NETWORK)
         staging.rename(folder)
-    return model
+    return Model(folder)
+
+
+def _with_pretrained(config: ModelConfig, folder: Path) -> ModelConfig:
+    """Write the pretrained weights that a release builds on into a folder, and return the description that fits them.
+
+    Raises BuildError where they cannot be had, or are others than the release was made with and nobody asked for them.
+    """
+    try:
+        content = pretrained_file(backbone_of(config.backbone))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise BuildError(str(error)) from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != config.pretrained_sha256:
+        if ORIGINAL not in os.environ:
+            raise BuildError(f"the pretrained {config.backbone} has SHA-256 {digest}, not {config.pretrained_sha256}")
+        print(f"Taken from {os.environ[ORIGINAL]}: answers will differ a little from what the release's report says.")
+    (folder / PRETRAINED).write_bytes(content)
+    return msgspec.structs.replace(config, pretrained_sha256=digest)
 
 
 def _failures(gate: Gate, release: Path) -> list[str]:

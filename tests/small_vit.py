@@ -3,15 +3,15 @@
 import functools
 
 from imagetrust.models.backbone import Backbone
-from imagetrust.models.vit import LastBlock, Tokens
+from imagetrust.models.vit import LaterBlocks, Tokens
 
 _TIMM = "vit_tiny_patch16_224"
 SMALL_VIT = Backbone(
     name="small_vit",
-    features=functools.partial(Tokens, _TIMM),
-    pool=functools.partial(LastBlock, _TIMM),
+    features=functools.partial(Tokens, _TIMM, 11, (10,)),
+    pool=functools.partial(LaterBlocks, _TIMM, 1, 1),
     layout="tokens",
-    channels=192,
+    channels=3 * 192,
     mean=(0.5, 0.5, 0.5),
     std=(0.5, 0.5, 0.5),
     input_size=96,

@@ -1,6 +1,7 @@
 """What a backbone is to everything that trains, exports, runs or explains one."""
 
 import importlib
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,10 +20,12 @@ class Backbone:
     features: builds the large part: normalised images (N, 3, size, size) to features, the last that have places.
     pool: builds the small part: features to embeddings (N, channels), of which the heads are linear functions. The heat
         map is made of the gradients through it.
-    layout: of the features. "grid": (N, C, rows, columns). "tokens": (N, 1 + rows * columns, C), [CLS] first.
+    layout: of the features. "grid": (N, C, rows, columns). "tokens": (N, T, C), of which the last rows * columns are of
+        places, and the fewer before them, such as [CLS], are not.
     mean, std, input_size: what the pretrained weights expect; size in pixels. stride: pixels a place.
     pretrained: loads the weights to start from, by the parameters' names in `features` and `pool`; where they come from
         and under which licence says `source`. None: it is trained from scratch.
+    int8: whether activations can be int8. CLIP's have outlier channels, which one scale a tensor does not hold.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Backbone:
     stride: int
     source: str
     pretrained: Callable[[], Weights] | None = None
+    int8: bool = True
 
     def build(self) -> "Network":
         """Return the untrained network."""
@@ -45,8 +49,8 @@ class Backbone:
         """Lay features out by place: (N, C, rows, columns)."""
         if self.layout == "grid":
             return features
-        patches = features[:, 1:]
-        side = round(patches.shape[1] ** 0.5)
+        side = math.isqrt(features.shape[1] - 1)
+        patches = features[:, features.shape[1] - side * side :]
         return patches.transpose(1, 2).reshape(len(patches), -1, side, side)
 
 

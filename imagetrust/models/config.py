@@ -10,10 +10,12 @@ from imagetrust.images.views import Preprocessing
 
 CONFIG = "config.json"
 WEIGHTS = "weights.safetensors"
+PRETRAINED = "pretrained.safetensors"  # in a serving folder, where the model builds on a pretrained backbone
 
 TASKS = {"authenticity": ("real", "generated"), "generator_type": ("real", "gan", "diffusion", "other")}
 NEEDS_THRESHOLDS = frozenset({"authenticity"})
 
+Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
@@ -76,17 +78,20 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     calibrated_on: tuple[str, ...] = ()
 
 
-class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """One model: a backbone and a head for each task.
 
     backbone: a name of imagetrust.models.registry. weights_sha256: of the weights file beside the description.
+    pretrained_sha256: of the pretrained backbone (imagetrust.models.model.pretrained_file) whose weights it takes where
+        its own file has none; None: its own file has all.
     """
 
     version: str
     backbone: str
     preprocessing: Preprocessing
     heads: dict[str, Head]
-    weights_sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    weights_sha256: Digest
+    pretrained_sha256: Digest | None = None
     training: Training | None = None
 
     def __post_init__(self) -> None:

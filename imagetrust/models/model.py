@@ -1,16 +1,28 @@
 """A released model loaded from its folder: description, heads, and its backbone where torch shall run it."""
 
 import functools
+import hashlib
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from safetensors import safe_open
 from torch import nn
 
 from imagetrust.files import file_sha256
-from imagetrust.models.backbone import Network, Weights
-from imagetrust.models.config import WEIGHTS, Head, ModelConfig
+from imagetrust.models.backbone import Backbone, Network, Weights
+from imagetrust.models.config import PRETRAINED, WEIGHTS, Head, ModelConfig
 from imagetrust.models.registry import backbone_of
+
+
+def pretrained_file(backbone: Backbone) -> bytes:
+    """Return the safetensors file of a backbone's pretrained weights, in fp16, the same bytes every time.
+
+    Raises ValueError for a backbone without any.
+    """
+    if backbone.pretrained is None:
+        raise ValueError(f"{backbone.name} has no pretrained weights")
+    return safetensors.torch.save({name: tensor.half().contiguous() for name, tensor in backbone.pretrained().items()})
 
 
 class Model:
@@ -25,9 +37,9 @@ class Model:
         self.device = device or torch.device("cpu")
         self.config = ModelConfig.read(folder, calibrated=calibrated)
         self.backbone = backbone_of(self.config.backbone)
-        digest = file_sha256(folder / WEIGHTS)
-        if digest != self.config.weights_sha256:
-            raise ValueError(f"{WEIGHTS} has SHA-256 {digest}, its description says {self.config.weights_sha256}")
+        _check(WEIGHTS, file_sha256(folder / WEIGHTS), self.config.weights_sha256)
+        if self.config.pretrained_sha256 and (folder / PRETRAINED).exists():
+            _check(PRETRAINED, file_sha256(folder / PRETRAINED), self.config.pretrained_sha256)
         self.heads = {task: self._head(task, head) for task, head in self.config.heads.items()}
 
     def _head(self, task: str, head: Head) -> nn.Linear:
@@ -37,12 +49,19 @@ class Model:
 
     def _tensors(self, prefix: str) -> Weights:
         """Return the weights whose names begin so, by the rest of their names, in fp32."""
-        with safe_open(self.folder / WEIGHTS, "pt") as file:
-            return {
-                name.removeprefix(prefix): file.get_tensor(name).float()
-                for name in file.keys()  # noqa: SIM118 (not a mapping)
-                if name.startswith(prefix)
-            }
+        tensors = _read(self.folder / WEIGHTS, prefix)
+        if self.config.pretrained_sha256 and not prefix.startswith("heads."):
+            tensors = self._pretrained(prefix) | tensors
+        return tensors
+
+    def _pretrained(self, prefix: str) -> Weights:
+        if (self.folder / PRETRAINED).exists():
+            return _read(self.folder / PRETRAINED, prefix)
+        content = pretrained_file(self.backbone)
+        _check(
+            f"the pretrained {self.backbone.name}", hashlib.sha256(content).hexdigest(), self.config.pretrained_sha256
+        )
+        return _with_prefix(safetensors.torch.load(content), prefix)
 
     @functools.cached_property
     def pool(self) -> nn.Module:
@@ -93,3 +112,18 @@ def _load(module: nn.Module, tensors: Weights, what: str) -> None:
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
     if missing or unexpected:
         raise ValueError(f"{WEIGHTS} does not fit {what}: missing {missing}, unexpected {unexpected}")
+
+
+def _check(name: str, digest: str, expected: str | None) -> None:
+    if digest != expected:
+        raise ValueError(f"{name} has SHA-256 {digest}, its description says {expected}")
+
+
+def _read(file: Path, prefix: str) -> Weights:
+    with safe_open(file, "pt") as opened:
+        names = [name for name in opened.keys() if name.startswith(prefix)]  # noqa: SIM118 (not a mapping)
+        return {name.removeprefix(prefix): opened.get_tensor(name).float() for name in names}
+
+
+def _with_prefix(weights: Weights, prefix: str) -> Weights:
+    return {name.removeprefix(prefix): tensor.float() for name, tensor in weights.items() if name.startswith(prefix)}

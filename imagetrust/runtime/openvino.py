@@ -14,6 +14,7 @@ from imagetrust.runtime.torch import PixelNetwork
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import openvino  # noqa: E402
+import openvino.opset13  # noqa: E402
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # the precision of what is not quantised
 # Batches are worked off in these, the largest first. A network whose batch size is left open takes a third longer in
@@ -74,5 +75,15 @@ def to_openvino(network: PixelNetwork, size: int) -> openvino.Model:
 
 
 def save_network(model: openvino.Model, network: Path) -> None:
-    """Write a model's file (.xml) and its weights beside it (.bin), all in the precision that they have."""
+    """Write a model's file (.xml) and its weights beside it (.bin): in fp16 those that are the same in it."""
+    for node in model.get_ops():
+        if (
+            node.get_type_name() == "Constant"
+            and node.get_element_type() == openvino.Type.f32
+            and node.data.size > 1000
+        ):
+            half = node.data.astype(np.float16)
+            if (half == node.data).all():
+                stored = openvino.opset13.convert(openvino.opset13.constant(half), openvino.Type.f32)
+                node.output(0).replace(stored.output(0))
     openvino.save_model(model, network, compress_to_fp16=False)

@@ -98,7 +98,7 @@ def test_by_default_no_host_is_allowed(endpoint, archives):
 
 
 def test_command_line(tmp_path):
-    command = [sys.executable, "-m", "archive_scripts.build", "--model-store", str(tmp_path)]
+    command = [sys.executable, "-m", "archive_scripts.build", "--release", str(RELEASE), "--model-store", str(tmp_path)]
     hosts = ["manifests.example.com", "http://10.0.0.1:8080"]
     done = subprocess.run(
         [*command, "--devices", "authenticity=0,1", "--manifest-hosts", *hosts],

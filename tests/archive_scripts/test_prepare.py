@@ -1,17 +1,26 @@
 """A serving folder is whole or not there, and holds only what belongs together and passed its gate."""
 
+import dataclasses
+import hashlib
 import json
 import shutil
 from pathlib import Path
 
 import msgspec
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from archive_scripts.prepare import BuildError, prepare
-from imagetrust.models.config import CONFIG, WEIGHTS, ModelConfig
+from imagetrust.files import file_sha256
+from imagetrust.models.clip import ORIGINAL
+from imagetrust.models.config import CONFIG, PRETRAINED, WEIGHTS, ModelConfig
+from imagetrust.models.model import Model, pretrained_file
+from imagetrust.models.registry import BACKBONES
 from imagetrust.runtime.engine import choose_engine
 from imagetrust.runtime.precision_gate import EXACT_NETWORK, GATE, INT8_NETWORK, Gate
-from tests.releases import RELEASE
+from tests.releases import RELEASE, untrained_release
+from tests.small_vit import SMALL_VIT
 
 
 @pytest.fixture
@@ -91,3 +100,61 @@ def test_a_network_that_was_not_measured_is_refused(release, tmp_path):
 def test_the_released_gate_is_read_back(serving_folder):
     config = ModelConfig.read(serving_folder)
     assert Gate.read(serving_folder, config.weights_sha256).passed().keys() == {"bf16", "int8"}
+
+
+@pytest.fixture
+def pretrained(monkeypatch):
+    """A small Vision Transformer that has pretrained weights: those of one seed."""
+
+    def weights(seed: int = 1):
+        torch.manual_seed(seed)
+        return dict(SMALL_VIT.build().state_dict())
+
+    backbone = dataclasses.replace(SMALL_VIT, pretrained=weights)
+    monkeypatch.setitem(BACKBONES, backbone.name, backbone)
+    return backbone
+
+
+@pytest.fixture
+def built_on_it(pretrained, tmp_path):
+    """A release whose own file has heads alone."""
+    release = untrained_release(tmp_path / "release", pretrained)
+    heads = {name: tensor for name, tensor in load_file(release / WEIGHTS).items() if name.startswith("heads.")}
+    save_file(heads, release / WEIGHTS)
+    digests = {
+        "weights_sha256": file_sha256(release / WEIGHTS),
+        "pretrained_sha256": hashlib.sha256(pretrained_file(pretrained)).hexdigest(),
+    }
+    msgspec.structs.replace(ModelConfig.read(release), **digests).write(release)
+    return release
+
+
+def test_pretrained_weights_are_served_from_the_folder_alone(built_on_it, tmp_path, pretrained, monkeypatch):
+    images = torch.rand(1, 3, 96, 96)
+    expected = Model(built_on_it).network(images)[1]
+    prepare(built_on_it, tmp_path / "model")
+    absent = dataclasses.replace(pretrained, pretrained=lambda: pytest.fail("fetched"))
+    monkeypatch.setitem(BACKBONES, pretrained.name, absent)
+    assert torch.equal(Model(tmp_path / "model").network(images)[1], expected)
+    damaged = (tmp_path / "model" / PRETRAINED).read_bytes()[:-1] + b"!"
+    (tmp_path / "model" / PRETRAINED).write_bytes(damaged)
+    with pytest.raises(ValueError, match=f"{PRETRAINED} has SHA-256"):
+        Model(tmp_path / "model")
+
+
+def test_other_pretrained_weights_are_served_when_asked_for(built_on_it, tmp_path, pretrained, monkeypatch, capsys):
+    other = dataclasses.replace(pretrained, pretrained=lambda: pretrained.pretrained(2))
+    monkeypatch.setitem(BACKBONES, pretrained.name, other)
+    refused(built_on_it, tmp_path / "model", "pretrained small_vit has SHA-256")
+    monkeypatch.setenv(ORIGINAL, "clip.safetensors")
+    model = prepare(built_on_it, tmp_path / "model")
+    assert "Taken from clip.safetensors" in capsys.readouterr().out
+    assert model.config.pretrained_sha256 == hashlib.sha256(pretrained_file(other)).hexdigest()
+
+
+def test_pretrained_weights_that_cannot_be_had(built_on_it, tmp_path, pretrained, monkeypatch):
+    def offline():
+        raise RuntimeError("no index")
+
+    monkeypatch.setitem(BACKBONES, pretrained.name, dataclasses.replace(pretrained, pretrained=offline))
+    refused(built_on_it, tmp_path / "model", "no index")

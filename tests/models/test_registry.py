@@ -26,7 +26,7 @@ def test_every_backbone_keeps_its_word(backbone):
 
 
 def test_a_name_that_is_not_registered():
-    with pytest.raises(ValueError, match="vit_b99.*vit_b16"):
+    with pytest.raises(ValueError, match="vit_b99.*clip_vit_b16"):
         backbone_of("vit_b99")
 
 
