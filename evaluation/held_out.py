@@ -2,7 +2,7 @@
 
 Each group is scored by a model that never saw it: on the group's own images, and on images of the other class to hold
 against them, which the model's training data resemble. What is said of unknown sources counts the left-out images
-alone.
+alone. The random folds leave out both classes at once, and every image of the data is left out in one of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evaluation.metrics import (
     Bools,
@@ -31,7 +32,7 @@ class HeldOutGroup:
 
     reason: what the group is, in words. generated: (N,) calibrated probability of being generated. labels: (N,) 0 real,
     1 generated. left_out: (N,) whether the image belongs to the group; all of these have one label. thresholds: of the
-    model that gave the probabilities.
+    model that gave the probabilities. sources: (N,) names; of a random fold alone.
     """
 
     reason: str
@@ -39,6 +40,7 @@ class HeldOutGroup:
     labels: Labels
     left_out: Bools
     thresholds: Thresholds
+    sources: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for a group without images, or with images of both classes."""
@@ -67,15 +69,54 @@ def score_group(group: HeldOutGroup) -> dict[str, Any]:
 
 
 def score_groups(groups: Mapping[str, HeldOutGroup]) -> dict[str, Any]:
-    """Return `groups`, the metrics of each, and those of the left-out images together: `generators`, `real_sources`."""
+    """Return `groups`, the metrics of each, and those of the left-out images together.
+
+    `generators` and `real_sources` are of the groups by kind, `folds` of the random ones.
+    """
     section: dict[str, Any] = {"groups": {name: score_group(group) for name, group in groups.items()}}
     for kind, is_real in (("generators", False), ("real_sources", True)):
-        names = [name for name, group in groups.items() if group.is_real == is_real]
+        names = [name for name, group in groups.items() if group.is_real == is_real and group.sources is None]
         if names:
             section[kind] = _summary({name: section["groups"][name] for name in names}) | {
                 "left_out": _left_out_metrics([groups[name] for name in names])
             }
+    if folds := [group for group in groups.values() if group.sources is not None]:
+        section["folds"] = _folds(folds)
     return section
+
+
+def _folds(groups: Sequence[HeldOutGroup]) -> dict[str, Any]:
+    """Return the metrics of the left-out images of all random folds, of which each class has some."""
+    labels = np.concatenate([group.labels[group.left_out] for group in groups])
+    generated = np.concatenate([group.generated[group.left_out] for group in groups])
+    sources = np.concatenate([group.sources[group.left_out] for group in groups if group.sources is not None])
+    called = np.concatenate([group.generated[group.left_out] >= group.thresholds.generated for group in groups])
+    predicted, real = generated > 0.5, labels == 0
+    return {
+        "count": len(labels),
+        "sources": len(np.unique(sources)),
+        "balanced_accuracy": balanced_accuracy(predicted.astype(int), labels),
+        "balanced_accuracy_interval_95": _interval_by_source(predicted == labels, labels, sources),
+        "roc_auc": roc_auc(generated, labels),
+        "recall": rate_of(predicted[~real]),
+        "false_positives": rate_of(predicted[real]),
+        "called_generated": rate_of(called[~real]),
+        "real_called_generated": rate_of(called[real]),
+        "left_out": _left_out_metrics(groups),
+    }
+
+
+def _interval_by_source(correct: Bools, labels: Labels, sources: NDArray[np.str_]) -> list[float]:
+    """Return the 95 % interval of the balanced accuracy over samples of whole sources, by the bootstrap."""
+    names, index = np.unique(sources, return_inverse=True)
+    drawn = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), size=2000)
+    recalls = []
+    for label in (0, 1):
+        of_class = labels == label
+        right, count = (np.bincount(index[of_class], weight[of_class], len(names)) for weight in (correct, labels >= 0))
+        recalls.append(drawn @ right / np.maximum(drawn @ count, 1))
+    low, high = np.quantile((recalls[0] + recalls[1]) / 2, [0.025, 0.975])
+    return [float(low), float(high)]
 
 
 def _summary(rows: Mapping[str, dict[str, Any]]) -> dict[str, Any]:

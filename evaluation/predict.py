@@ -68,7 +68,7 @@ def predict(
     tasks = tuple(engine.model.config.heads)
     rows: dict[str, list[torch.Tensor]] = {task: [] for task in tasks}
     with tqdm(total=len(records), desc=engine.name, unit="image", mininterval=5) as progress:
-        for views in _batches(engine.model.config.preprocessing, records, transform, batch, workers):
+        for views in read_batches(engine.model.config.preprocessing, records, transform, batch, workers):
             for scores in engine.score(views, tasks):
                 for task in tasks:
                     rows[task].append(scores.logits[task].float().cpu())
@@ -76,9 +76,10 @@ def predict(
     return {task: torch.stack(logits).numpy() for task, logits in rows.items()}
 
 
-def _batches(
+def read_batches(
     preprocessing: Preprocessing, records: Sequence[Record], transform: Corruption | None, batch: int, workers: int
 ) -> Iterator[list[NDArray[np.uint8]]]:
+    """Yield the views of each record's image, a batch of images at a time; for the arguments see `predict`."""
     read = partial(read_views, preprocessing=preprocessing, transform=transform)
     batches = [records[start : start + batch] for start in range(0, len(records), batch)]
     if not workers:

@@ -285,6 +285,18 @@ def run(evaluation: Evaluation, steps: Sequence[str]) -> None:
     write_documents(evaluation.release)
 
 
+def add_size_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of which `sizes_of` makes the sizes."""
+    parser.add_argument("--corrupted", type=int, default=Sizes.corrupted, help="images of a set that are corrupted")
+    parser.add_argument("--attacked", type=int, default=Sizes.attacked, help="images attacked by gradient")
+    parser.add_argument("--mapped", type=int, default=Sizes.mapped, help="images explained, composites of each kind")
+
+
+def sizes_of(arguments: argparse.Namespace) -> Sizes:
+    """Return the sizes that parsed arguments name."""
+    return Sizes(arguments.corrupted, arguments.attacked, arguments.mapped)
+
+
 def main() -> None:
     """Report on a release from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -293,16 +305,15 @@ def main() -> None:
     parser.add_argument("--wild", type=Path, help="a folder of whole images with its labels.csv")
     parser.add_argument("--only", nargs="+", choices=STEPS, help="steps to run; all that have their data by default")
     parser.add_argument("--out", type=Path, default=PLOTS, help="where plots and predictions go")
-    parser.add_argument("--corrupted", type=int, default=Sizes.corrupted, help="images of a set that are corrupted")
-    parser.add_argument("--attacked", type=int, default=Sizes.attacked, help="images attacked by gradient")
-    parser.add_argument("--mapped", type=int, default=Sizes.mapped, help="images explained, composites of each kind")
+    add_size_arguments(parser)
     parser.add_argument("--workers", type=int, default=1, help="threads that decode")
     arguments = parser.parse_args()
     steps = arguments.only or [step for step in STEPS if step != "wild" or arguments.wild]
     if "wild" in steps and not arguments.wild:
         parser.error("the step wild needs --wild")
-    sizes = Sizes(arguments.corrupted, arguments.attacked, arguments.mapped)
-    evaluation = Evaluation(arguments.release, arguments.data, arguments.wild, arguments.out, sizes, arguments.workers)
+    evaluation = Evaluation(
+        arguments.release, arguments.data, arguments.wild, arguments.out, sizes_of(arguments), arguments.workers
+    )
     run(evaluation, steps)
     print(f"Report: {arguments.release / 'REPORT.md'}; plots, predictions, errors: {evaluation.plots}")
 

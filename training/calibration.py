@@ -10,7 +10,8 @@ from scipy.stats import binom
 from imagetrust.models.config import Thresholds
 
 Predictions = tuple[np.ndarray, np.ndarray]  # logits (N, classes) and the true classes' indices (N,)
-MAX_ERROR = 0.05  # of real images called generated, and of errors among the decided
+MAX_FALSE_POSITIVES = 0.05  # of real images, called generated
+MAX_WRONG = 0.08  # of the decided
 CONFIDENCES = np.round(np.arange(0.995, 0.5, -0.005), 3)  # how sure a verdict may have to be, the strictest first
 
 
@@ -54,43 +55,57 @@ def probability_generated(logits: np.ndarray, temperature: float) -> np.ndarray:
 def verdict_thresholds(
     generated: np.ndarray,
     labels: np.ndarray,
-    max_error: float = MAX_ERROR,
+    held_out: tuple[np.ndarray, np.ndarray] | None = None,
+    max_false_positives: float = MAX_FALSE_POSITIVES,
+    max_wrong: float = MAX_WRONG,
     certainty: float = 0.9,
-    held_out_real: np.ndarray | None = None,
 ) -> tuple[Thresholds, bool]:
-    """Return the loosest thresholds under which two rates stay within `max_error`, and whether that could be shown.
+    """Return the loosest thresholds under which two rates stay within limits, and whether that could be shown.
 
     The rates are the false positive rate, of real images called generated, and the selective risk, of errors among the
-    decided. generated: (N,) calibrated probabilities. labels: (N,), 0 real, 1 generated. held_out_real: (M,) such
-    probabilities of real images from sources that the model which gave them had not seen; where given, their false
-    positive rate stays within `max_error` too. Risk control in the conformal manner, without assumptions on the model
-    (Angelopoulos et al. 2021, "Learn then Test", arXiv 2110.01052): confidences fixed beforehand are tried from the
-    strictest on, and the first that a binomial test cannot clear of a higher rate ends the search (fixed-sequence
-    testing). So all rates hold at once, with this certainty over the draw of the calibration set, on images and a mix
-    of classes like its own, and on no others. Where not even the first is cleared, for want of images or of a better
-    model, that one is taken and nothing is promised.
+    decided. generated: (N,) calibrated probabilities. labels: (N,), 0 real, 1 generated. held_out: such probabilities
+    and labels of images from sources that the models which gave them had not seen; where given, the rates stay within
+    the limits on these too, the selective risk where these are of both classes. Risk control in the conformal manner,
+    without assumptions on the model (Angelopoulos et al. 2021, "Learn then Test", arXiv 2110.01052): confidences fixed
+    beforehand are tried from the strictest on, and the first that a binomial test cannot clear of a higher rate ends
+    the search (fixed-sequence testing). So all rates hold at once, with this certainty over the draw of the images, on
+    images and a mix of classes like theirs, and on no others. Where not even the first is cleared, for want of images
+    or of a better model, that one is taken and nothing is promised.
     """
-    real = labels == 0
-    sureness = np.maximum(generated, 1 - generated)
+    sets = [(generated, labels), *([held_out] if held_out else [])]
     # A single error among few decided images would end the search at once. How many are decided says nothing of their
     # errors, so the sequence may begin where it is a fifth; and fewer than the second could not be cleared at all.
-    needed = max(len(labels) / 5, np.log(1 - certainty) / np.log(1 - max_error))
-    tried = [confidence for confidence in CONFIDENCES if (sureness >= confidence).sum() >= needed]
+    fewest = np.log(1 - certainty) / np.log(1 - min(max_false_positives, max_wrong))
+    tried = [
+        confidence
+        for confidence in CONFIDENCES
+        if all(
+            (np.maximum(given, 1 - given) >= confidence).sum() >= max(len(given) / 5, fewest)
+            for given, classes in sets
+            if len(np.unique(classes)) == 2
+        )
+    ]
     chosen = None
     for confidence in tried:
-        called_generated, called_real = generated >= confidence, generated <= 1 - confidence
-        false_positives = int((called_generated & real).sum())
-        wrong = false_positives + int((called_real & ~real).sum())
-        decided = int((called_generated | called_real).sum())
-        chance = max(
-            binom.cdf(false_positives, int(real.sum()), max_error),
-            binom.cdf(wrong, decided, max_error),
-        )
-        if held_out_real is not None:
-            called = int((held_out_real >= confidence).sum())
-            chance = max(chance, binom.cdf(called, len(held_out_real), max_error))
-        if chance > 1 - certainty:
+        chances = [_chance(*one, confidence, max_false_positives, max_wrong) for one in sets]
+        if max(chances) > 1 - certainty:
             break
         chosen = confidence
     confidence = float(chosen or (tried or CONFIDENCES)[0])
     return Thresholds(real=round(1 - confidence, 4), generated=confidence), chosen is not None
+
+
+def _chance(
+    generated: np.ndarray, labels: np.ndarray, confidence: float, max_false_positives: float, max_wrong: float
+) -> float:
+    """Return the larger of the chances of so few false positives, and of so few errors, were the rates at the limits.
+
+    generated: (N,) calibrated probabilities. labels: (N,), 0 real, 1 generated.
+    """
+    real = labels == 0
+    called_generated, called_real = generated >= confidence, generated <= 1 - confidence
+    false_positives = int((called_generated & real).sum())
+    wrong = false_positives + int((called_real & ~real).sum())
+    decided = int((called_generated | called_real).sum())
+    chance = float(binom.cdf(false_positives, int(real.sum()), max_false_positives))
+    return chance if real.all() else max(chance, float(binom.cdf(wrong, decided, max_wrong)))

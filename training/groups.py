@@ -1,15 +1,25 @@
 """Held-out groups: what is left out of training, to measure a model on generators and real images it has never seen.
 
-A group holds whole generators of one kind, or whole sources of real images. Patterns fit artifact_mini and the full
+A group holds whole generators of one kind, or whole sources of real images; or the generated, or the real, images of a
+random fifth of the repositories that the sources come from. Patterns fit artifact_mini and the full
 ArtiFact alike; what a data set lacks is simply not there.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from training.data import Record
 from training.sources import REAL
+
+FOLDS = 5
+
+
+def fold_of(record: Record) -> int:
+    """Return the fold of an image's repository: what one maker put into the data stays together."""
+    digest = hashlib.sha256((record.repository or record.source).encode()).digest()
+    return int.from_bytes(digest[:8], "big") % FOLDS
 
 
 @dataclass(frozen=True)
@@ -18,6 +28,7 @@ class Group:
 
     tested: matches the generators (or, for real images, the sources) whose images are scored.
     kept: where given, the only generators that are trained on; otherwise all that are not tested.
+    fold: where given, the images of that fold alone.
     """
 
     name: str
@@ -25,10 +36,11 @@ class Group:
     tested: str
     is_real: bool = False
     kept: str | None = None
+    fold: int | None = None
 
     def is_tested(self, record: Record) -> bool:
         """Return whether the record is one that the model must not have seen and is scored on."""
-        if self.is_real != (record.family == REAL):
+        if self.is_real != (record.family == REAL) or self.fold not in (None, fold_of(record)):
             return False
         return re.search(self.tested, record.source if self.is_real else record.generator) is not None
 
@@ -60,6 +72,11 @@ GROUPS = {
         ),
         Group("real_a", "real images: portraits, groceries, outdoors", r"unsplash|grocery|bsds|ffhq", True),
         Group("real_b", "real images: ImageNet, clothes, faces", r"imagenet|clothing|ciplab|dicm", True),
+        *(
+            Group(f"fold_{fold}_{kind}", f"{kind}: a fifth of the repositories", "", kind == "real", fold=fold)
+            for fold in range(FOLDS)
+            for kind in ("generated", "real")
+        ),
     )
 }  # fmt: skip
 
@@ -69,6 +86,7 @@ RUNS = (
     ("style_gan", "tokens", "real_b"),
     ("tuned_diffusion", "renders"),
     ("published",),
+    *((f"fold_{fold}_generated", f"fold_{fold}_real") for fold in range(FOLDS)),
 )
 
 

@@ -20,25 +20,14 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from imagetrust.files import file_sha256, replace_json
 from imagetrust.models.config import TASKS, WEIGHTS
 from imagetrust.models.model import Model
 from imagetrust.runtime.engine import exact_engine
-from training.augment import ServedViews
 from training.content import debiased_weights
-from training.data import (
-    DataError,
-    Images,
-    Record,
-    balanced_weights,
-    labelled,
-    read_artifact,
-    split,
-    start_method,
-)
+from training.data import DataError, balanced_weights, labelled, read_artifact, split
+from training.embeddings import Embeddings
 from training.groups import without
 from training.recipe import RECIPE, read_recipe
 from training.train import CURVES
@@ -46,25 +35,6 @@ from training.train import CURVES
 FITTED = "fitted"
 MADE_FROM = "made_from.json"
 LEAST_DEVIATION = 0.1  # of the median: an embedding's element that hardly varies must not get a large weight
-
-
-def _views_of(batch: list[tuple[torch.Tensor, torch.Tensor]]) -> list[np.ndarray]:
-    return [views.numpy() for views, _ in batch]
-
-
-def embeddings_of(model: Model, records: list[Record], workers: int) -> np.ndarray:
-    """Return (N, channels) float32: what the heads see of the records' images as served, the mean over the views."""
-    preprocessing, runner = model.config.preprocessing, exact_engine(model).fast
-    items = [(record, 0) for record in records]
-    loader = DataLoader(
-        Images(items, ServedViews(preprocessing), preprocessing.min_side()),
-        batch_size=16, num_workers=workers, multiprocessing_context=start_method(workers), collate_fn=_views_of,
-    )  # fmt: skip
-    means = []
-    for images in tqdm(loader, desc="embeddings", mininterval=5):
-        _, embeddings = runner(np.concatenate(images))
-        means += [part.mean(0).cpu().numpy() for part in embeddings.split([len(views) for views in images])]
-    return np.stack(means)
 
 
 def fit_head(
@@ -85,8 +55,10 @@ def fit_head(
     return weight, bias - weight @ mean
 
 
-def fit(run: Path, data: Path, workers: int = 1) -> Path:
+def fit(run: Path, data: Path, workers: int = 1, embeddings: Embeddings | None = None) -> Path:
     """Fit the heads of a run and return the folder of the fitted one.
+
+    embeddings: of the run's backbone, where it is one that other runs share; computed here where not given.
 
     Raises DataError where the data cannot be used, ValueError where the run holds no finished model.
     """
@@ -100,7 +72,9 @@ def fit(run: Path, data: Path, workers: int = 1) -> Path:
     training = split(without(read_artifact(data), recipe.held_out), recipe.seed)["train"]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = Model(run, device, calibrated=False)
-    embeddings = embeddings_of(model, training, workers)
+    # By torch: a process that has served by OpenVINO and then trains has crashed (tests/conftest.py).
+    embeddings = embeddings or Embeddings(exact_engine(model).fast, model.config.preprocessing, None, workers)
+    rows = embeddings.of(training)
     row_of = {record.path: row for row, record in enumerate(training)}
     tensors = load_file(run / WEIGHTS)
     for task in TASKS:
@@ -110,13 +84,13 @@ def fit(run: Path, data: Path, workers: int = 1) -> Path:
         debias = task == "authenticity" and recipe.content > 0
         weights = debiased_weights(items, recipe.content, device, workers) if debias else balanced_weights(items)
         weight, bias = fit_head(
-            embeddings[[row_of[record.path] for record, _ in items]],
+            rows[[row_of[record.path] for record, _ in items]],
             np.array([label for _, label in items]),
             weights.numpy(),
             recipe.inverse_penalty,
         )
-        tensors[f"heads.{task}.weight"] = torch.from_numpy(weight).half().contiguous()
-        tensors[f"heads.{task}.bias"] = torch.from_numpy(bias).half().contiguous()
+        tensors[f"heads.{task}.weight"] = torch.from_numpy(weight).float().contiguous()
+        tensors[f"heads.{task}.bias"] = torch.from_numpy(bias).float().contiguous()
         print(f"{task}: head fitted to {len(items)} training images")
     partial = run / f".{FITTED}.partial"
     shutil.rmtree(partial, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 | model | trained on | calibrated on | scored on |
 |---|---|---|---|
-| the release | train split | calibration split and held-out predictions of the runs, half each | test split |
+| the release | train split | calibration split, held-out predictions of the runs, wild's choosing half | test split |
 | a run | train split without its groups | its calibration split, the other runs' predictions | its groups |
 
 Of images that were left out of training every split is new. A recipe is chosen by the part "validation" (the train and
@@ -11,6 +11,7 @@ scored on takes part in its calibration. A finished run is not trained again, an
 """
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +20,14 @@ import numpy as np
 import torch
 
 from evaluation.held_out import HeldOutGroup
-from evaluation.predict import fp32_engine, predict
+from evaluation.predict import Logits, fp32_engine, predict
 from imagetrust.models.config import Thresholds
 from imagetrust.models.model import Model
 from imagetrust.runtime.engine import Engine
 from training import head
 from training.calibration import Predictions, fit_open_temperature, probability_generated, verdict_thresholds
 from training.data import NO_LABEL, Record, label_of, split, split_of
+from training.embeddings import Embeddings
 from training.groups import GROUPS, RUNS, Group, without
 from training.recipe import Recipe
 from training.train import train
@@ -73,10 +75,18 @@ def scored_records(records: list[Record], known: list[Record], group: Group, par
 class HeldOutRun:
     """A finished training without some groups of `records`, with its heads fitted."""
 
-    def __init__(self, folder: Path, names: tuple[str, ...], records: list[Record], seed: int, workers: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        names: tuple[str, ...],
+        records: list[Record],
+        seed: int,
+        workers: int,
+        embeddings: Embeddings | None = None,
+    ) -> None:
         self.groups = [GROUPS[name] for name in names]
         self.model = Model(folder, _device(), calibrated=False)
-        self.records, self.seed, self.workers = records, seed, workers
+        self.records, self.seed, self.workers, self.embeddings = records, seed, workers, embeddings
         self.known = without(records, names)
 
     @functools.cached_property
@@ -87,10 +97,19 @@ class HeldOutRun:
     def calibration(self) -> tuple[list[Record], dict[str, np.ndarray]]:
         """Return the calibration split of what it was trained on, and its logits."""
         chosen = split(self.known, self.seed)["calibration"]
-        return chosen, predict(self.engine, chosen, workers=self.workers)
+        return chosen, self.logits(chosen)
 
-    def held_out(self, part: str, engine: Engine | None = None) -> list[HeldOut]:
-        """Return its predictions of that part of each group of which the data have images; the others are named."""
+    def logits(self, records: list[Record]) -> Logits:
+        """Return its logits of images, in fp32."""
+        if self.embeddings:
+            return self.embeddings.logits(self.model, records)
+        return predict(self.engine, records, workers=self.workers)
+
+    def held_out(self, part: str, logits_of: Callable[[list[Record]], Logits] | None = None) -> list[HeldOut]:
+        """Return its predictions of that part of each group of which the data have images; the others are named.
+
+        logits_of: what computes them; in fp32 where not given.
+        """
         asked = {group: scored_records(self.records, self.known, group, part, self.seed) for group in self.groups}
         for group in [group for group, chosen in asked.items() if not chosen]:
             print(f"{group.name}: the data have no image of it, or none to hold against it; left out")
@@ -99,7 +118,7 @@ class HeldOutRun:
         together = list({record.path: record for chosen in asked.values() for record in chosen}.values())
         if not together:
             return []
-        logits = predict(engine or self.engine, together, workers=self.workers)
+        logits = (logits_of or self.logits)(together)
         row_of = {record.path: row for row, record in enumerate(together)}
         return [
             HeldOut(group, chosen, {task: rows[[row_of[r.path] for r in chosen]] for task, rows in logits.items()})
@@ -107,9 +126,12 @@ class HeldOutRun:
         ]
 
 
-def train_runs(recipe: Recipe, data: Path, out: Path, records: list[Record], workers: int) -> list[HeldOutRun]:
+def train_runs(
+    recipe: Recipe, data: Path, out: Path, records: list[Record], workers: int, embeddings: Embeddings | None = None
+) -> list[HeldOutRun]:
     """Train and fit the runs of training.groups.RUNS that are not finished, and return all of them.
 
+    embeddings: where no training changes the backbone, which all runs then share.
     Runs whose groups the data lack are left out. Raises RecipeError where a folder holds another recipe's run.
     """
     runs = []
@@ -119,25 +141,31 @@ def train_runs(recipe: Recipe, data: Path, out: Path, records: list[Record], wor
             continue
         folder = out / f"run_{number}"
         train(msgspec.structs.replace(recipe, held_out=present), data, folder, workers)
-        runs.append(HeldOutRun(head.fit(folder, data, workers), present, records, recipe.seed, workers))
+        fitted = head.fit(folder, data, workers, embeddings)
+        runs.append(HeldOutRun(fitted, present, records, recipe.seed, workers, embeddings))
     return runs
 
 
-def calibrate(known: Predictions, held_out: list[tuple[Group, Predictions]]) -> tuple[float, Thresholds, bool]:
+def calibrate(
+    known: Predictions, held_out: list[tuple[Group, Predictions]], wild: Predictions | None = None
+) -> tuple[float, Thresholds, bool]:
     """Return authenticity's temperature and thresholds, and whether these could be shown to hold.
 
-    known: a model's predictions on its calibration split. held_out: other models' of what those had not seen.
+    known: a model's predictions on its calibration split. held_out: other models' of what those had not seen; the
+    thresholds hold on the left-out images of the random folds, or of all groups where there are no folds. wild: the
+    model's predictions of whole images, which count among these.
     """
-    temperature = fit_open_temperature(known, [predictions for _, predictions in held_out])
-    real = [
-        probability_generated(logits[labels == 0], temperature) for group, (logits, labels) in held_out if group.is_real
-    ]
+    elsewhere = [predictions for _, predictions in held_out] + ([wild] if wild else [])
+    temperature = fit_open_temperature(known, elsewhere)
+    folds = [pair for pair in held_out if pair[0].fold is not None] or held_out
+    left_out = [(logits, labels, (labels == 0) == group.is_real) for group, (logits, labels) in folds]
+    sets = [(logits[chosen], labels[chosen]) for logits, labels, chosen in left_out] + ([wild] if wild else [])
+    unseen = None
+    if sets:
+        logits, labels = (np.concatenate(parts) for parts in zip(*sets, strict=True))
+        unseen = (probability_generated(logits, temperature), labels)
     logits, labels = known
-    thresholds, hold = verdict_thresholds(
-        probability_generated(logits, temperature),
-        labels,
-        held_out_real=np.concatenate(real) if real else None,
-    )
+    thresholds, hold = verdict_thresholds(probability_generated(logits, temperature), labels, unseen)
     return temperature, thresholds, hold
 
 
@@ -159,7 +187,10 @@ def score_runs(runs: list[HeldOutRun], part: str) -> dict[str, HeldOutGroup]:
         for one in asked:
             logits, labels = one.predictions("authenticity")
             generated = probability_generated(logits, temperature)
-            groups[one.group.name] = HeldOutGroup(one.group.reason, generated, labels, one.is_left_out, thresholds)
+            sources = None if one.group.fold is None else np.array([record.source for record in one.records])
+            groups[one.group.name] = HeldOutGroup(
+                one.group.reason, generated, labels, one.is_left_out, thresholds, sources
+            )
     return groups
 
 

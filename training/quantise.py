@@ -11,7 +11,8 @@ import logging
 import random
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 from tqdm import tqdm
 
 from evaluation.metrics import expected_calibration_error
+from evaluation.predict import Logits, predict
 from imagetrust.errors import RequestError
 from imagetrust.files import file_sha256, replace_bytes
 from imagetrust.images.decode import decode
@@ -32,6 +34,7 @@ from imagetrust.runtime.precision_gate import EXACT_NETWORK, INT8_NETWORK, Gate
 from imagetrust.runtime.processor import processor_flags
 from imagetrust.runtime.torch import PixelNetwork
 from training.data import NO_LABEL, DataError, Record, data_digest, label_of, read_artifact, split
+from training.embeddings import Embeddings
 from training.groups import RUNS
 from training.held_out import HeldOutRun
 from training.recipe import RecipeError, read_recipe
@@ -82,13 +85,16 @@ class Precisions:
         size = model.config.preprocessing.size
         network = to_openvino(PixelNetwork(model.network, model.config.preprocessing), size)
         save_network(network, folder / EXACT_NETWORK)
-        int8 = quantised(network, views_of(chosen, model), model.backbone.layout == "tokens")
-        save_network(int8, folder / INT8_NETWORK)
+        networks = {"bf16": EXACT_NETWORK}
+        if model.backbone.int8:
+            int8 = quantised(network, views_of(chosen, model), model.backbone.layout == "tokens")
+            save_network(int8, folder / INT8_NETWORK)
+            networks["int8"] = INT8_NETWORK
         threads = torch.get_num_threads()
         self.model, self.folder = model, folder
         self.exact = OpenVinoRunner(folder / EXACT_NETWORK, "fp32", threads)
         self.fast: dict[str, OpenVinoRunner] = {}
-        for precision, name in (("bf16", EXACT_NETWORK), ("int8", INT8_NETWORK)):
+        for precision, name in networks.items():
             try:
                 self.fast[precision] = OpenVinoRunner(folder / name, precision, threads)
             except RuntimeError as error:
@@ -150,25 +156,71 @@ def held_out_changes(runs: list[HeldOutRun], heads: dict[str, Head], seed: int) 
     model's calibration too, which says where an answer changes. Its own description has none yet.
     """
     changes: dict[str, dict[str, float]] = {}
+    shared: dict[str, Embeddings] = {}
     for run in runs:
         run.model.config = msgspec.structs.replace(run.model.config, heads=heads)
         parts = split(run.known, seed)
         with tempfile.TemporaryDirectory(prefix="imagetrust-quantise-") as folder:
-            precisions = Precisions(run.model, parts["train"], seed, Path(folder))
-            calibration = views_of(parts["calibration"], run.model)
-            margins = margins_of(precisions, calibration)
-            exact = {one.group.name: one for one in run.held_out("validation", precisions.engine("fp32"))}
-            for precision in precisions.fast:
-                for one in run.held_out("validation", precisions.engine(precision, margins[precision])):
+            if run.embeddings and not shared:
+                shared = _shared(Precisions(run.model, parts["train"], seed, Path(folder)), run.embeddings)
+            if run.embeddings:
+                fast = {precision: _with_margins(run, embeddings, parts) for precision, embeddings in shared.items()}
+            else:
+                precisions = Precisions(run.model, parts["train"], seed, Path(folder))
+                margins = margins_of(precisions, views_of(parts["calibration"], run.model))
+                fast = {
+                    precision: partial(predict, precisions.engine(precision, margins[precision]), workers=run.workers)
+                    for precision in precisions.fast
+                }
+            exact = {one.group.name: one for one in run.held_out("validation")}
+            for precision, logits_of in fast.items():
+                for one in run.held_out("validation", logits_of):
                     if one.group.is_real:
                         continue
-                    fast, labels = one.predictions("authenticity")
+                    rounded, labels = one.predictions("authenticity")
                     reference, _ = exact[one.group.name].predictions("authenticity")
                     compared = compare(
-                        run.model, "authenticity", torch.from_numpy(reference), torch.from_numpy(fast), labels
+                        run.model, "authenticity", torch.from_numpy(reference), torch.from_numpy(rounded), labels
                     )
                     changes.setdefault(precision, {})[one.group.name] = compared["balanced_accuracy_change"]
     return changes
+
+
+def _shared(precisions: Precisions, exact: Embeddings) -> dict[str, Embeddings]:
+    """Return the embeddings by a backbone that all runs share, in each fast precision."""
+    return {
+        precision: Embeddings(
+            runner,
+            exact.preprocessing,
+            exact.folder.with_name(f"embeddings_{precision}") if exact.folder else None,
+            exact.workers,
+        )
+        for precision, runner in precisions.fast.items()
+    }
+
+
+def _with_margins(
+    run: HeldOutRun, embeddings: Embeddings, parts: dict[str, list[Record]]
+) -> Callable[[list[Record]], Logits]:
+    """Return what gives a run's logits as its engine would: in a fast precision, and in fp32 within the margin."""
+
+    def both(records: list[Record]) -> tuple[Logits, Logits]:
+        return run.logits(records), embeddings.logits(run.model, records)
+
+    exact, fast = both(parts["calibration"])
+    margins = {
+        task: find_margin(run.model, task, *(torch.from_numpy(logits[task]) for logits in (exact, fast)))
+        for task in TASKS
+    }
+
+    def logits_of(records: list[Record]) -> Logits:
+        exact, fast = both(records)
+        far = np.all(
+            [run.model.margin(task, torch.from_numpy(fast[task])).numpy() >= margins[task] for task in TASKS], axis=0
+        )
+        return {task: np.where(far[:, None], fast[task], exact[task]) for task in TASKS}
+
+    return logits_of
 
 
 def margins_of(precisions: Precisions, calibration: Views) -> dict[str, dict[str, float]]:
@@ -221,7 +273,7 @@ def quantise(folder: Path, data: Path, seed: int, runs: list[HeldOutRun]) -> Gat
                 metrics[precision]["held_out_worst_change"] = max(absolute)
                 metrics[precision]["held_out_groups"] = changes[precision]
         files = {}
-        for name in (INT8_NETWORK, INT8_NETWORK.replace(".xml", ".bin")):
+        for name in (INT8_NETWORK, INT8_NETWORK.replace(".xml", ".bin")) if model.backbone.int8 else ():
             replace_bytes(folder / name, (Path(scratch) / name).read_bytes())
             files[name] = file_sha256(folder / name)
     gate = Gate(

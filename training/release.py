@@ -8,6 +8,7 @@ Interrupted, the same command continues. It refuses a version that is released, 
 """
 
 import argparse
+import os
 import re
 import shlex
 import shutil
@@ -22,13 +23,15 @@ from evaluation.held_out import score_groups
 from evaluation.metrics_file import read_metrics, write_sections
 from evaluation.predict import fp32_engine, predict
 from evaluation.render import render
+from evaluation.wild import wild_half
 from imagetrust.files import file_sha256, replace_bytes
 from imagetrust.models.config import CONFIG, TASKS, WEIGHTS, ModelConfig, Training
 from imagetrust.models.model import Model
 from imagetrust.runtime.precision_gate import GATE
 from training import head
-from training.calibration import MAX_ERROR, fit_open_temperature
-from training.data import DataError, Record, describe_data, read_artifact, split
+from training.calibration import MAX_FALSE_POSITIVES, MAX_WRONG, fit_open_temperature
+from training.data import DataError, Record, describe_data, read_artifact, read_wild, split
+from training.embeddings import Embeddings
 from training.held_out import HeldOutRun, calibrate, labelled_predictions, score_runs, train_runs
 from training.quantise import quantise
 from training.recipe import Recipe, RecipeError, add_recipe_arguments, claim, recipe_of
@@ -39,23 +42,38 @@ MODEL_STORE = ROOT / "model_store"
 
 
 def calibrated(
-    run: Path, recipe: Recipe, version: str, data: Path, records: list[Record], runs: list[HeldOutRun], workers: int
+    run: Path,
+    recipe: Recipe,
+    version: str,
+    data: Path,
+    records: list[Record],
+    runs: list[HeldOutRun],
+    wild: Path | None,
+    workers: int,
 ) -> ModelConfig:
     """Return the description of a run's model with temperatures and thresholds."""
     model = Model(run, calibrated=False)
     chosen = split(records, recipe.seed)["calibration"]
-    logits = predict(fp32_engine(model), chosen, workers=workers)
+    engine = fp32_engine(model)
+    logits = predict(engine, chosen, workers=workers)
+    whole = [record for record in read_wild(wild) if wild_half(record) == "choosing"] if wild else []
+    whole_logits = predict(engine, whole, workers=workers) if whole else {}
     held_out = [one for each in runs for one in each.held_out("validation")]
     heads = {}
     for task in TASKS:
         known = labelled_predictions(task, chosen, logits)
         elsewhere = [(one.group, one.predictions(task)) for one in held_out]
+        in_the_wild = labelled_predictions(task, whole, whole_logits) if whole else None
         if task == "authenticity":
-            temperature, thresholds, hold = calibrate(known, elsewhere)
+            temperature, thresholds, hold = calibrate(known, elsewhere, in_the_wild)
             if not hold:
-                print(f"{len(known[1])} images could not show that errors stay within {MAX_ERROR:.0%}")
+                print(
+                    f"It could not be shown that at most {MAX_FALSE_POSITIVES:.0%} of real images are called generated "
+                    f"and at most {MAX_WRONG:.0%} of the verdicts are wrong"
+                )
         else:
-            temperature = fit_open_temperature(known, [predictions for _, predictions in elsewhere])
+            sets = [predictions for _, predictions in elsewhere] + ([in_the_wild] if in_the_wild else [])
+            temperature = fit_open_temperature(known, sets)
             thresholds = hold = None
         heads[task] = msgspec.structs.replace(
             model.config.heads[task], temperature=temperature, thresholds=thresholds, thresholds_hold=hold
@@ -98,13 +116,18 @@ def release(
     records = read_artifact(data)
 
     train(recipe, data, work / "run", workers)
-    fitted = head.fit(work / "run", data, workers)
-    runs = train_runs(recipe, data, work / "held_out", records, workers)
+    embeddings = None
+    if recipe.epochs == 0:
+        model = Model(work / "run", calibrated=False)
+        runner = fp32_engine(model, threads=os.cpu_count() or 1).fast
+        embeddings = Embeddings(runner, recipe.preprocessing, work / "embeddings", workers)
+    fitted = head.fit(work / "run", data, workers, embeddings)
+    runs = train_runs(recipe, data, work / "held_out", records, workers, embeddings)
 
     made = work / "release"
     if not (made / CONFIG).exists():
         made.mkdir(exist_ok=True)
-        config = calibrated(fitted, recipe, version, data, records, runs, workers)
+        config = calibrated(fitted, recipe, version, data, records, runs, wild, workers)
         save_file(load_file(fitted / WEIGHTS), made / WEIGHTS)
         msgspec.structs.replace(config, weights_sha256=file_sha256(made / WEIGHTS)).write(made)
         recipe.write(made)
@@ -148,6 +171,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder of the runs; runs/<version> where not given")
     parser.add_argument("--store", type=Path, default=MODEL_STORE, help="where the release goes")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="whose table is replaced")
+    report.add_size_arguments(parser)
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     if not re.fullmatch(r"[0-9]+[.][0-9]+[-.\w]*", arguments.version):
@@ -156,7 +180,7 @@ def main() -> None:
     try:
         target = release(
             arguments.version, recipe_of(arguments), arguments.data, arguments.wild, work, arguments.store,
-            arguments.readme if arguments.store == MODEL_STORE else None, arguments.workers,
+            arguments.readme if arguments.store == MODEL_STORE else None, arguments.workers, report.sizes_of(arguments),
         )  # fmt: skip
     except (RecipeError, DataError, ValueError) as error:
         sys.exit(f"error: {error}")

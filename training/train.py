@@ -11,6 +11,7 @@ weights.safetensors and config.json, not calibrated. Each file is replaced in on
 """
 
 import argparse
+import hashlib
 import os
 import sys
 import time
@@ -33,7 +34,7 @@ from tqdm import tqdm
 from imagetrust.files import file_sha256, replace_bytes, replace_file
 from imagetrust.models.backbone import Network
 from imagetrust.models.config import TASKS, WEIGHTS, Head, ModelConfig
-from imagetrust.models.model import Model
+from imagetrust.models.model import Model, pretrained_file
 from imagetrust.models.registry import backbone_of
 from training.augment import Augmentation, ServedViews, cutmix, normalise
 from training.data import (
@@ -343,11 +344,16 @@ def validate(classifier: nn.Module, loader: DataLoader[Any], device: torch.devic
 
 
 def save_model(classifier: nn.Module, recipe: Recipe, out: Path) -> None:
-    """Write a classifier's weights in fp16, as they will be released, and a description without calibration."""
+    """Write a classifier's weights in fp16 and a description without calibration."""
+    pretrained_sha256 = None
+    kept = ""
+    if recipe.epochs == 0 and recipe.start == "pretrained":  # then the backbone need not be in the file
+        pretrained_sha256 = hashlib.sha256(pretrained_file(backbone_of(recipe.backbone))).hexdigest()
+        kept = "heads."
     half = {
         name.removeprefix("network."): tensor.half().contiguous()
         for name, tensor in classifier.state_dict().items()
-        if tensor.is_floating_point()
+        if tensor.is_floating_point() and name.startswith(kept)
     }
     replace_file(out / WEIGHTS, lambda path: save_file(half, path))
     ModelConfig(
@@ -356,6 +362,7 @@ def save_model(classifier: nn.Module, recipe: Recipe, out: Path) -> None:
         preprocessing=recipe.preprocessing,
         heads={task: Head(classes) for task, classes in TASKS.items()},
         weights_sha256=file_sha256(out / WEIGHTS),
+        pretrained_sha256=pretrained_sha256,
     ).write(out)
 
 

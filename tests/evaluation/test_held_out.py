@@ -48,6 +48,28 @@ def test_groups_together():
     assert section["real_sources"]["left_out"]["wrong_verdicts"]["value"] == 0.5
 
 
+def test_random_folds_together():
+    """Of five real images one is called generated, of four generated ones half: by two sources of each class."""
+    real = HeldOutGroup(
+        "real", np.array([0.9, 0.1, 0.1, 0.1, 0.1]), np.zeros(5, int), np.ones(5, bool), THRESHOLDS,
+        np.array(["a", "a", "b", "b", "b"]),
+    )  # fmt: skip
+    made = HeldOutGroup(
+        "made", np.array([0.9, 0.6, 0.1, 0.1, 0.1]), np.array([1, 1, 1, 1, 0]), np.array([1, 1, 1, 1, 0], bool),
+        THRESHOLDS, np.array(["c", "c", "d", "d", "known"]),
+    )  # fmt: skip
+    section = score_groups({"real": real, "made": made})
+    assert "generators" not in section and "real_sources" not in section
+    folds = section["folds"]
+    assert (folds["count"], folds["sources"]) == (9, 4)
+    assert folds["balanced_accuracy"] == pytest.approx((4 / 5 + 2 / 4) / 2)
+    assert folds["recall"]["value"] == 0.5 and folds["false_positives"]["value"] == 0.2
+    assert folds["called_generated"]["value"] == 0.25 and folds["real_called_generated"]["value"] == 0.2
+    low, high = folds["balanced_accuracy_interval_95"]
+    assert low < folds["balanced_accuracy"] < high
+    assert folds["left_out"]["coverage"]["value"] == pytest.approx(8 / 9)
+
+
 def test_a_group_of_both_classes_is_refused():
     with pytest.raises(ValueError, match="one class"):
         HeldOutGroup("mixed", np.array([0.1, 0.9]), np.array([0, 1]), np.array([True, True]), THRESHOLDS)

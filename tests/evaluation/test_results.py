@@ -3,11 +3,11 @@ import sys
 from evaluation import results
 from evaluation.metrics import classification_metrics
 from evaluation.metrics_file import write_sections
-from tests.releases import RELEASE
+from tests.releases import CURRENT
 
 
 def test_the_served_release_is_the_current_one():
-    assert results.current_release() == RELEASE
+    assert results.current_release() == CURRENT
 
 
 def test_the_table_is_printed(small_release, capsys, monkeypatch):

@@ -50,7 +50,7 @@ def test_both_rates_hold_on_new_images(separation, least):
     broken, shares = [], []
     for _ in range(100):
         labels, generated = optimal(rng, 600, separation)
-        thresholds, shown = verdict_thresholds(generated, labels, max_error=0.05)
+        thresholds, shown = verdict_thresholds(generated, labels, max_wrong=0.05)
         assert 0 <= thresholds.real <= thresholds.generated <= 1
         called_generated, called_real = probabilities >= thresholds.generated, probabilities <= thresholds.real
         decided = called_generated | called_real
@@ -65,12 +65,12 @@ def test_both_rates_hold_on_new_images(separation, least):
 
 def test_a_blind_model_is_promised_nothing():
     rng = np.random.default_rng(4)
-    _, shown = verdict_thresholds(rng.random(400), rng.integers(0, 2, 400), max_error=0.05)
+    _, shown = verdict_thresholds(rng.random(400), rng.integers(0, 2, 400), max_wrong=0.05)
     assert not shown
 
 
 def test_too_few_images_show_nothing():
-    thresholds, shown = verdict_thresholds(np.array([0.001, 0.999]), np.array([0, 1]), max_error=0.05)
+    thresholds, shown = verdict_thresholds(np.array([0.001, 0.999]), np.array([0, 1]), max_wrong=0.05)
     assert not shown and thresholds.generated == 0.995
 
 
@@ -78,7 +78,7 @@ def test_held_out_real_images_tighten_the_thresholds():
     """Real images of unknown sources, of which a fifth look generated, are not called so more often than promised."""
     labels, generated = optimal(np.random.default_rng(5), 2000, 3.0)
     held_out = np.where(np.arange(500) % 5 == 0, 0.96, 0.1)
-    loose, shown = verdict_thresholds(generated, labels, max_error=0.05)
-    tight, still_shown = verdict_thresholds(generated, labels, max_error=0.05, held_out_real=held_out)
+    loose, shown = verdict_thresholds(generated, labels, max_wrong=0.05)
+    tight, still_shown = verdict_thresholds(generated, labels, (held_out, np.zeros(500, int)), max_wrong=0.05)
     assert shown and still_shown
     assert (held_out >= loose.generated).mean() == 0.2 and (held_out >= tight.generated).mean() == 0

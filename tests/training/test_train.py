@@ -1,6 +1,7 @@
 """A run learns, survives a crash, and is the same for the same seed on any number of workers."""
 
 import csv
+import dataclasses
 import os
 import shutil
 import signal
@@ -12,12 +13,15 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from imagetrust.models.config import TASKS
 from imagetrust.models.model import Model
+from imagetrust.models.registry import BACKBONES
 from server.instance import free_ports
 from tests.procedural import make_data_set
 from tests.releases import untrained_release
+from tests.small_vit import SMALL_VIT
 from training.data import DataError, read_artifact
 from training.recipe import Recipe, RecipeError
 from training.train import CHECKPOINT, CURVES, train
@@ -106,24 +110,33 @@ def test_the_same_recipe_gives_the_same_weights(small_data, tmp_path, workers):
 
 
 def test_a_backbone_may_stay_as_it_starts(small_data, tmp_path):
-    from imagetrust.models.registry import BACKBONES
-
     start = untrained_release(tmp_path / "start", BACKBONES["resnet18"])
     train(replaced(epochs=0, start=str(start)), small_data, tmp_path / "run")
     before, after = (Model(folder, calibrated=False).network.state_dict() for folder in (start, tmp_path / "run"))
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items() if tensor.is_floating_point())
 
 
+def test_a_pretrained_backbone_that_stays_is_not_written(small_data, tmp_path, monkeypatch):
+    torch.manual_seed(1)
+    weights = dict(SMALL_VIT.build().state_dict())
+    monkeypatch.setitem(BACKBONES, SMALL_VIT.name, dataclasses.replace(SMALL_VIT, pretrained=lambda: weights))
+    train(replaced(backbone=SMALL_VIT.name, epochs=0, start="pretrained"), small_data, tmp_path / "run")
+    assert {name.split(".")[0] for name in load_file(tmp_path / "run" / "weights.safetensors")} == {"heads"}
+    network = Model(tmp_path / "run", calibrated=False).network.state_dict()
+    assert all(torch.allclose(network[name], tensor, atol=1e-3) for name, tensor in weights.items())
+
+
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"backbone": "vit_b16", "start": "pretrained"}, "no pretrained weights"),
+        ({"backbone": "small_vit", "start": "pretrained"}, "no pretrained weights"),
         ({"backbone": "resnet18", "start": "release"}, "holds efficientnet_lite0"),
     ],
 )
-def test_a_start_that_does_not_fit_is_named(small_data, tmp_path, changes, word):
+def test_a_start_that_does_not_fit_is_named(small_data, tmp_path, changes, word, monkeypatch):
     from tests.releases import RELEASE
 
+    monkeypatch.setitem(BACKBONES, SMALL_VIT.name, SMALL_VIT)
     if changes["start"] == "release":
         changes = changes | {"start": str(RELEASE)}
     with pytest.raises(RecipeError, match=word):
