@@ -45,6 +45,9 @@ def _listed_gpus() -> int:
 
 # Of each endpoint: its share of the cores. All may be asked at once; what idles costs memory alone.
 CORE_SHARES = {"authenticity": 1.0, "generator_type": 0.5, "explanation": 0.5}
+# On a GPU. An explanation may wait 3 seconds for a host that keeps a manifest (manifest_hosts), one image after the other:
+# a batch of them must end within the 60 seconds of its responseTimeout.
+GPU_BATCHES = {"authenticity": 32, "generator_type": 32, "explanation": 16}
 
 
 def size(endpoint: str, machine: Machine, workers: int | None = None) -> dict[str, int]:
@@ -57,7 +60,7 @@ def size(endpoint: str, machine: Machine, workers: int | None = None) -> dict[st
     batches are large, and the first request of one waits a little for others.
     """
     workers = workers or machine.gpus or max(1, int(machine.cores * CORE_SHARES[endpoint]))
-    batch, delay = (32, 5) if machine.gpus else (2, 1)
+    batch, delay = (GPU_BATCHES[endpoint], 5) if machine.gpus else (2, 1)
     return {
         "minWorkers": workers,
         "maxWorkers": max(4, 2 * workers),

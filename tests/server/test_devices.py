@@ -6,8 +6,10 @@ import pytest
 
 from archive_scripts.build import ENDPOINTS, build
 from clients.rest import ask
+from imagetrust.provenance.bounds import MAX_FETCH_SECONDS
 from server.samples import photograph
 from server.sizing import Machine, size, size_models, this_machine
+from tests.archive_scripts.test_build import settings_of
 from tests.conftest import start_server
 
 
@@ -50,7 +52,7 @@ def test_the_rule_counts_gpus(four_gpus):
     assert machine.gpus == 4
     for endpoint in ENDPOINTS:
         chosen = size(endpoint, machine)
-        assert chosen["minWorkers"] == 4 and chosen["batchSize"] == 32
+        assert chosen["minWorkers"] == 4 and chosen["batchSize"] >= 16
 
 
 @pytest.mark.parametrize(
@@ -62,6 +64,12 @@ def test_the_rule_counts_cores(cores, workers):
     assert tuple(one["minWorkers"] for one in chosen) == workers
     assert Machine(cores, 0).threads == 1
     assert all(one["maxWorkers"] >= one["minWorkers"] for one in chosen)
+
+
+@pytest.mark.parametrize("gpus", [0, 2])
+def test_a_batch_of_silent_hosts_ends_before_its_worker_counts_as_hung(gpus, archives):
+    batch = size("explanation", Machine(8, gpus))["batchSize"]
+    assert batch * MAX_FETCH_SECONDS < settings_of(archives / "explanation.mar")["responseTimeout"]
 
 
 def test_the_server_is_sized_by_the_rule(server):
