@@ -45,8 +45,8 @@ def _listed_gpus() -> int:
 
 # Of each endpoint: its share of the cores. All may be asked at once; what idles costs memory alone.
 CORE_SHARES = {"authenticity": 1.0, "generator_type": 0.5, "explanation": 0.5}
-# On a GPU. An explanation may wait 3 seconds for a host that keeps a manifest (manifest_hosts), one image after the other:
-# a batch of them must end within the 60 seconds of its responseTimeout.
+# On a GPU. Each image of an explanation's batch may wait 3 seconds for a host that keeps its manifest (manifest_hosts),
+# and the batch must end within the 60 seconds of its responseTimeout.
 GPU_BATCHES = {"authenticity": 32, "generator_type": 32, "explanation": 16}
 
 

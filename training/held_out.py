@@ -21,7 +21,7 @@ import torch
 
 from evaluation.held_out import HeldOutGroup
 from evaluation.predict import Logits, fp32_engine, predict
-from imagetrust.models.config import Thresholds
+from imagetrust.models.config import TASKS, Thresholds
 from imagetrust.models.model import Model
 from imagetrust.runtime.engine import Engine
 from training import head
@@ -132,18 +132,32 @@ def train_runs(
     """Train and fit the runs of training.groups.RUNS that are not finished, and return all of them.
 
     embeddings: where no training changes the backbone, which all runs then share.
-    Runs whose groups the data lack are left out. Raises RecipeError where a folder holds another recipe's run.
+    Runs whose groups the data lack are left out, and those without which they lack a class, which are named. Raises
+    RecipeError where a folder holds another recipe's run.
     """
     runs = []
     for number, names in enumerate(RUNS):
         present = tuple(name for name in names if any(GROUPS[name].is_tested(record) for record in records))
         if not present:
             continue
+        if absent := _absent(split(without(records, present), recipe.seed)["train"]):
+            print(f"{', '.join(present)}: not trained, since without them no image is {', '.join(absent)}")
+            continue
         folder = out / f"run_{number}"
         train(msgspec.structs.replace(recipe, held_out=present), data, folder, workers)
         fitted = head.fit(folder, data, workers, embeddings)
         runs.append(HeldOutRun(fitted, present, records, recipe.seed, workers, embeddings))
     return runs
+
+
+def _absent(records: list[Record]) -> list[str]:
+    """Return the classes of any task of which there is no image."""
+    return [
+        name
+        for task, classes in TASKS.items()
+        for index, name in enumerate(classes)
+        if not any(label_of(record, task) == index for record in records)
+    ]
 
 
 def calibrate(

@@ -107,7 +107,7 @@ def claim(out: Path, recipe: Recipe) -> None:
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --recipe and --set, of which `recipe_of` makes the recipe."""
-    default = Path(__file__).parent / "recipes" / "lite0.json"
+    default = Path(__file__).parent / "recipes" / "clip.json"
     parser.add_argument("--recipe", type=Path, default=default, help=f"a JSON file of settings ({default.name})")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",

@@ -8,7 +8,8 @@ from tests.releases import untrained_release
 from tests.training.test_groups import world
 from training.data import Record, read_artifact, split
 from training.groups import GROUPS, RUNS, Group, without
-from training.held_out import PARTS, HeldOutRun, calibrate, labelled_predictions, score_runs, scored_records
+from training.held_out import PARTS, HeldOutRun, calibrate, labelled_predictions, score_runs, scored_records, train_runs
+from training.recipe import Recipe
 
 
 def known_in(names: tuple[str, ...]) -> list[Record]:
@@ -74,6 +75,15 @@ def test_predictions_belong_to_their_images(runs):
     }
     some = frozenset(record.path for record in held_out.records[:5])
     assert len(held_out.predictions("authenticity", besides=some)[1]) == len(labels) - 5
+
+
+def test_a_run_without_any_image_of_a_class_is_named_and_left_out(data_root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(GROUPS, "made", Group("made", "every GAN", r"^checker_gan$"))
+    monkeypatch.setattr("training.held_out.RUNS", (("made",),))
+    records = read_artifact(data_root)
+    assert train_runs(Recipe(backbone="resnet18"), data_root, tmp_path / "runs", records, 0) == []
+    assert "made: not trained, since without them no image is gan" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -1,0 +1,67 @@
+"""The release that the archives serve, by the real server: what the others test on a small network holds for it too."""
+
+import pytest
+import torch
+
+from archive_scripts.build import build
+from archive_scripts.prepare import prepare
+from clients.rest import ask
+from imagetrust.models.model import Model
+from imagetrust.runtime.engine import exact_engine
+from server.samples import photograph
+from tests.conftest import start_server
+from tests.procedural import encoded
+from tests.releases import CURRENT
+from training.augment import ServedViews
+from training.data import Images, Record
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("current") / "model"
+    prepare(CURRENT, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def running(serving, tmp_path_factory):
+    """One worker of `explanation`, in fp32."""
+    store, folder = tmp_path_factory.mktemp("store"), tmp_path_factory.mktemp("s")
+    build(serving, "explanation", store, {"minWorkers": 1, "maxWorkers": 1, "handler": {"precision": "fp32"}})
+    server = start_server(folder, store, load_models="explanation.mar")
+    yield server
+    server.stop()
+
+
+def test_training_and_serving_agree_in_fp32(running, photo, tmp_path):
+    files = {
+        "photo.jpg": encoded(photo, "JPEG", quality=70),
+        "wide.webp": encoded(photo.resize((900, 300)), "WEBP"),
+        "large.jpg": encoded(photo.resize((1600, 1200)), "JPEG", quality=85),
+        "cat.png": photograph().read_bytes(),
+    }
+    model = Model(CURRENT)
+    preprocessing, reference = model.config.preprocessing, exact_engine(model)
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        item = (Record(tmp_path / name, "s", "real", "real", "mixed", name), 0)
+        views, _ = Images([item], ServedViews(preprocessing), preprocessing.min_side())[0]
+        expected = reference.score([views.numpy()], tuple(model.heads))[0].logits
+        options = {"detail": "verdicts"}
+        status, answer = ask(
+            running.addresses.inference, "explanation", data, running.token("inference"), options=options
+        )
+        assert status == 200
+        for task, head in model.config.heads.items():
+            served = torch.tensor([answer["inferred"][task]["logits"][name] for name in head.classes])
+            assert (served - expected[task]).abs().max() < 2e-4, (name, task)
+
+
+def test_its_heat_map_covers_the_image(running, photo):
+    data = encoded(photo, "JPEG")
+    status, answer = ask(running.addresses.inference, "explanation", data, running.token("inference"))
+    assert status == 200
+    assert answer["inferred"]["authenticity"]["model"]["version"] == CURRENT.name
+    heatmap = answer["inferred"]["heatmap"]
+    assert len(heatmap["values"]) == heatmap["rows"] and min(map(min, heatmap["values"])) >= 0
+    assert max(map(max, heatmap["values"])) == pytest.approx(1, abs=0.01)
