@@ -5,7 +5,7 @@ PY := .venv/bin/python
 PIP := PIP_CONSTRAINT=constraints.txt $(PY) -m pip install --disable-pip-version-check --no-input
 DATA ?= ../shared/data/artifact_mini
 WILD ?= ../shared/data/wild
-RECIPE ?= training/recipes/lite0.json
+RECIPE ?= training/recipes/clip.json
 VERSION ?=
 FROM := $(PWD)
 

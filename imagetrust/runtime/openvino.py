@@ -20,16 +20,25 @@ _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # the precision of what
 # Batches are worked off in these, the largest first. A network whose batch size is left open takes a third longer in
 # bf16 and a quarter in fp32 when sizes alternate, as they do below full load; more than two at once gain nothing.
 BATCH_SIZES = (2, 1)
+# Bytes of weights from which one image at a time is as fast, and each batch size would take as much memory once more.
+LARGE = 64_000_000
 
 
 class OpenVinoRunner:
     """Runs a network file (.xml, its weights beside it in .bin) in one of the precisions "fp32", "bf16" and "int8".
 
-    batch_sizes: what it is compiled for, the largest first and 1 among them; each takes memory of its own.
+    batch_sizes: what it is compiled for, the largest first and 1 among them; each takes memory of its own. By default
+        BATCH_SIZES, or 1 alone for a large network.
     Raises RuntimeError where the file is missing, cannot be compiled, or is compiled to another precision.
     """
 
-    def __init__(self, network: Path, precision: str, threads: int, batch_sizes: tuple[int, ...] = BATCH_SIZES) -> None:
+    def __init__(self, network: Path, precision: str, threads: int, batch_sizes: tuple[int, ...] | None = None) -> None:
+        weights = network.with_suffix(".bin")
+        for file in (network, weights):
+            if not file.exists():
+                raise RuntimeError(f"{file} is not there")
+        if batch_sizes is None:
+            batch_sizes = (1,) if weights.stat().st_size > LARGE else BATCH_SIZES
         settings = {
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "INFERENCE_NUM_THREADS": threads,
