@@ -50,12 +50,13 @@ def calibrated(
     runs: list[HeldOutRun],
     wild: Path | None,
     workers: int,
+    embeddings: Embeddings | None,
 ) -> ModelConfig:
     """Return the description of a run's model with temperatures and thresholds."""
     model = Model(run, calibrated=False)
     chosen = split(records, recipe.seed)["calibration"]
-    engine = fp32_engine(model)
-    logits = predict(engine, chosen, workers=workers)
+    engine = fp32_engine(model, threads=os.cpu_count() or 1)
+    logits = embeddings.logits(model, chosen) if embeddings else predict(engine, chosen, workers=workers)
     whole = [record for record in read_wild(wild) if wild_half(record) == "choosing"] if wild else []
     whole_logits = predict(engine, whole, workers=workers) if whole else {}
     held_out = [one for each in runs for one in each.held_out("validation")]
@@ -127,7 +128,7 @@ def release(
     made = work / "release"
     if not (made / CONFIG).exists():
         made.mkdir(exist_ok=True)
-        config = calibrated(fitted, recipe, version, data, records, runs, wild, workers)
+        config = calibrated(fitted, recipe, version, data, records, runs, wild, workers, embeddings)
         save_file(load_file(fitted / WEIGHTS), made / WEIGHTS)
         msgspec.structs.replace(config, weights_sha256=file_sha256(made / WEIGHTS)).write(made)
         recipe.write(made)

@@ -15,6 +15,7 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import openvino  # noqa: E402
 import openvino.opset13  # noqa: E402
+from openvino._offline_transformations import compress_model_transformation  # noqa: E402 (as openvino.save_model does)
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # the precision of what is not quantised
 # Batches are worked off in these, the largest first. A network whose batch size is left open takes a third longer in
@@ -84,15 +85,20 @@ def to_openvino(network: PixelNetwork, size: int) -> openvino.Model:
 
 
 def save_network(model: openvino.Model, network: Path) -> None:
-    """Write a model's file (.xml) and its weights beside it (.bin): in fp16 those that are the same in it."""
-    for node in model.get_ops():
-        if (
-            node.get_type_name() == "Constant"
-            and node.get_element_type() == openvino.Type.f32
-            and node.data.size > 1000
-        ):
-            half = node.data.astype(np.float16)
-            if (half == node.data).all():
-                stored = openvino.opset13.convert(openvino.opset13.constant(half), openvino.Type.f32)
-                node.output(0).replace(stored.output(0))
+    """Write a model's file (.xml) and its weights beside it (.bin): those that are the same in fp16 in it.
+
+    OpenVINO keeps these in fp16 in memory too, and computes with them as with fp32. The model is changed.
+    """
+    exact = {name: constant.data.copy() for name, constant in _constants(model, openvino.Type.f32)}
+    compress_model_transformation(model)
+    for name, constant in _constants(model, openvino.Type.f16):
+        original = exact.get(name.removesuffix("_compressed"))
+        if original is not None and (constant.data.astype(np.float32) != original).any():
+            decompression = next(iter(constant.output(0).get_target_inputs())).get_node()
+            decompression.output(0).replace(openvino.opset13.constant(original).output(0))
     openvino.save_model(model, network, compress_to_fp16=False)
+
+
+def _constants(model: openvino.Model, kind: openvino.Type) -> list[tuple[str, openvino.op.Constant]]:
+    nodes = [node for node in model.get_ops() if node.get_type_name() == "Constant"]
+    return [(node.friendly_name, node) for node in nodes if node.get_element_type() == kind]

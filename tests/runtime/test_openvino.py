@@ -4,9 +4,15 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
-from imagetrust.runtime.openvino import OpenVinoRunner, openvino
+from imagetrust.images.views import Preprocessing, ViewRule
+from imagetrust.runtime.openvino import OpenVinoRunner, openvino, save_network, to_openvino
 from imagetrust.runtime.precision_gate import EXACT_NETWORK
+from imagetrust.runtime.torch import PixelNetwork
+from tests.small_vit import SMALL_VIT
+
+FP32 = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
 
 
 def test_a_precision_that_is_compiled_to_another_is_refused(serving_folder):
@@ -37,3 +43,21 @@ def test_importing_the_backend_reports_to_nobody():
     """openvino's telemetry package, which would, is kept out of the process."""
     assert sys.modules["openvino_telemetry"] is None
     assert sys.modules["openvino.tools.ovc.telemetry_utils"].tm.__name__ == "openvino.tools.ovc.telemetry_stub"
+
+
+@pytest.mark.parametrize("rounded", [True, False])
+def test_weights_are_stored_in_fp16_where_that_changes_nothing(tmp_path, rounded):
+    """The same results but for the order of sums, in half of the bytes where training has rounded the weights already."""
+    torch.manual_seed(0)
+    network = SMALL_VIT.build().eval()
+    if rounded:
+        network.load_state_dict({name: tensor.half().float() for name, tensor in network.state_dict().items()})
+    preprocessing = Preprocessing(64, "bicubic", SMALL_VIT.mean, SMALL_VIT.std, (ViewRule(fraction=1.0),))
+    pixels = np.random.default_rng(0).integers(0, 255, (1, 64, 64, 3), dtype=np.uint8)
+    expected = openvino.Core().compile_model(to_openvino(PixelNetwork(network, preprocessing), 64), "CPU", FP32)(pixels)
+    save_network(to_openvino(PixelNetwork(network, preprocessing), 64), tmp_path / "network.xml")
+    features, embeddings = OpenVinoRunner(tmp_path / "network.xml", "fp32", 1)(pixels)
+    for found, reference in zip((features, embeddings), (expected[0], expected[1]), strict=True):
+        assert found.numpy() == pytest.approx(reference, abs=2e-5)
+    bytes_a_weight = (tmp_path / "network.bin").stat().st_size / sum(p.numel() for p in network.parameters())
+    assert bytes_a_weight == pytest.approx(2 if rounded else 4, abs=0.2)
