@@ -47,7 +47,7 @@ def test_importing_the_backend_reports_to_nobody():
 
 @pytest.mark.parametrize("rounded", [True, False])
 def test_weights_are_stored_in_fp16_where_that_changes_nothing(tmp_path, rounded):
-    """The same results but for the order of sums, in half of the bytes where training has rounded the weights already."""
+    """The same results but for the order of sums; half of the bytes where the weights are rounded already."""
     torch.manual_seed(0)
     network = SMALL_VIT.build().eval()
     if rounded:
