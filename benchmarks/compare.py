@@ -76,9 +76,8 @@ def cost_ratio(target: Target, sizes: dict[str, dict[str, Any]]) -> Summary | No
 
 def main() -> None:
     """Read the command line, measure, print and write."""
-    current = MODEL_STORE / (MODEL_STORE / "current").read_text().strip()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--release", type=Path, default=current, help="folder of a release")
+    parser.add_argument("--release", type=Path, default=MODEL_STORE / "0.3", help="folder of a release with one view")
     parser.add_argument("--blocks", type=int, default=5, help="that count, of every row and size")
     parser.add_argument("--requests", type=int, default=64, help="in one block; half as many of 12 megapixels")
     parser.add_argument("--warm-up", type=int, default=300, help="requests to every row before the first block")
