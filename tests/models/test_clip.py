@@ -46,6 +46,12 @@ def test_the_original_may_be_named(tower, tmp_path, monkeypatch):
     assert named.keys() == tower.keys() and all(torch.equal(named[name], tower[name]) for name in tower)
 
 
+def test_from_the_cache_it_needs_no_index(tower, monkeypatch):
+    monkeypatch.setattr(clip, "_fetched", lambda folder: pytest.fail("fetched again"))
+    again = clip.tower()
+    assert all(torch.equal(again[name], tower[name]) for name in tower)
+
+
 def test_a_damaged_cache_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv(clip.CACHE, str(tmp_path))
     (tmp_path / "clip_vit_b16.safetensors").write_bytes(b"half")
