@@ -1,19 +1,25 @@
 """One command from images to a release: it goes on where it stopped, and refuses what it must not replace."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from archive_scripts.prepare import prepare
 from evaluation.metrics_file import METRICS
 from evaluation.report import Sizes
 from imagetrust.models.config import CONFIG, TASKS, WEIGHTS, ModelConfig
+from imagetrust.models.registry import BACKBONES
 from imagetrust.predictor import Predictor
 from imagetrust.request import Request
 from tests.procedural import encoded, make_data_set
+from tests.small_vit import SMALL_VIT
 from tests.training.test_train import replaced
 from training import release as module
 from training.data import data_digest, read_artifact
@@ -22,6 +28,7 @@ from training.recipe import RecipeError
 from training.release import release, update_table
 
 SMALLEST = replaced(epochs=1, size=32, crop_size=32)
+SMALLEST_SIZES = Sizes(corrupted=4, attacked=2, mapped=1)
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +42,8 @@ def data(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(data, tmp_path_factory):
-    """A release of a small recipe with two held-out runs, interrupted once before its report."""
-    folder = tmp_path_factory.mktemp("release")
-    store, work = folder / "model_store", folder / "work"
-    store.mkdir()
+def two_groups():
+    """Two held-out runs, each without a procedural source."""
     groups = {
         "made": Group("made", "a procedural generator", r"^checker_gan$"),
         "shot": Group("shot", "a procedural camera", r"^camera_b$", True),
@@ -49,19 +53,28 @@ def made(data, tmp_path_factory):
             patch.setitem(GROUPS, name, group)
         patch.setattr("training.held_out.RUNS", tuple((name,) for name in groups))
         patch.setattr("training.quantise.IMAGES", 16)
-        arguments = {"sizes": Sizes(corrupted=4, attacked=2, mapped=1), "workers": 0}
+        yield patch
 
-        def interrupted(*_):
-            raise KeyboardInterrupt
 
-        with patch.context() as breaking:
-            breaking.setattr(module.report, "run", interrupted)
-            with pytest.raises(KeyboardInterrupt):
-                release("9.9", SMALLEST, data, None, work, store, **arguments)
-        assert not (store / "9.9").exists()
-        with patch.context() as counting:
-            counting.setattr(module, "quantise", lambda *_: pytest.fail("quantised twice"))
-            target = release("9.9", SMALLEST, data, None, work, store, **arguments)
+@pytest.fixture(scope="module")
+def made(data, tmp_path_factory, two_groups):
+    """A release of a small recipe with two held-out runs, interrupted once before its report."""
+    folder = tmp_path_factory.mktemp("release")
+    store, work = folder / "model_store", folder / "work"
+    store.mkdir()
+    arguments = {"sizes": SMALLEST_SIZES, "workers": 0}
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with two_groups.context() as breaking:
+        breaking.setattr(module.report, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            release("9.9", SMALLEST, data, None, work, store, **arguments)
+    assert not (store / "9.9").exists()
+    with two_groups.context() as counting:
+        counting.setattr(module, "quantise", lambda *_: pytest.fail("quantised twice"))
+        target = release("9.9", SMALLEST, data, None, work, store, **arguments)
     return target, work, store
 
 
@@ -136,3 +149,23 @@ def test_the_command_needs_a_version(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         module.main()
     assert "--version" in capsys.readouterr().err
+
+
+def test_a_frozen_backbone_sees_each_image_once(data, two_groups, tmp_path, photo):
+    """The release holds its heads alone, and one network gave the embeddings of all runs."""
+    torch.manual_seed(1)
+    weights = dict(SMALL_VIT.build().state_dict())
+    two_groups.setitem(
+        BACKBONES, SMALL_VIT.name, dataclasses.replace(SMALL_VIT, pretrained=lambda: weights, int8=False)
+    )
+    (tmp_path / "store").mkdir()
+    frozen = msgspec.structs.replace(SMALLEST, backbone=SMALL_VIT.name, start="pretrained", epochs=0)
+    target = release("9.9", frozen, data, None, tmp_path / "work", tmp_path / "store", sizes=SMALLEST_SIZES, workers=0)
+    kept = [np.load(shard)["paths"] for shard in (tmp_path / "work" / "embeddings").glob("*.npz")]
+    paths = np.concatenate(kept)
+    assert len(set(paths)) == len(paths) <= len(read_artifact(data))
+    assert {name.split(".")[0] for name in load_file(target / WEIGHTS)} == {"heads"}
+    assert "int8" not in json.loads((target / "gate.json").read_text())["metrics"]
+    prepare(target, tmp_path / "model")
+    (answer,) = Predictor(tmp_path / "model").predict([Request(encoded(photo, "JPEG"))], "explanation")
+    assert answer["inferred"]["authenticity"]["model"]["version"] == "9.9"
