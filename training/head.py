@@ -26,10 +26,10 @@ from imagetrust.models.config import TASKS, WEIGHTS
 from imagetrust.models.model import Model
 from imagetrust.runtime.engine import exact_engine
 from training.content import debiased_weights
-from training.data import DataError, balanced_weights, labelled, read_artifact, split
+from training.data import DataError, Record, balanced_weights, labelled, read_artifact, split
 from training.embeddings import Embeddings
 from training.groups import without
-from training.recipe import RECIPE, read_recipe
+from training.recipe import RECIPE, Recipe, read_recipe
 from training.train import CURVES
 
 FITTED = "fitted"
@@ -55,6 +55,33 @@ def fit_head(
     return weight, bias - weight @ mean
 
 
+def fit_heads(
+    records: list[Record], embeddings: np.ndarray, recipe: Recipe, device: torch.device, workers: int
+) -> dict[str, torch.Tensor]:
+    """Return the tensors of the heads, by their names in a weights file, fitted to records and their embeddings.
+
+    Raises DataError where a class has no image.
+    """
+    row_of = {record.path: row for row, record in enumerate(records)}
+    tensors = {}
+    for task in TASKS:
+        items = labelled(records, task)
+        if absent := sorted(set(range(len(TASKS[task]))) - {label for _, label in items}):
+            raise DataError(f"no training image is {', '.join(TASKS[task][label] for label in absent)}")
+        debias = task == "authenticity" and recipe.content > 0
+        weights = debiased_weights(items, recipe.content, device, workers) if debias else balanced_weights(items)
+        weight, bias = fit_head(
+            embeddings[[row_of[record.path] for record, _ in items]],
+            np.array([label for _, label in items]),
+            weights.numpy(),
+            recipe.inverse_penalty,
+        )
+        tensors[f"heads.{task}.weight"] = torch.from_numpy(weight).float().contiguous()
+        tensors[f"heads.{task}.bias"] = torch.from_numpy(bias).float().contiguous()
+        print(f"{task}: head fitted to {len(items)} images")
+    return tensors
+
+
 def fit(run: Path, data: Path, workers: int = 1, embeddings: Embeddings | None = None) -> Path:
     """Fit the heads of a run and return the folder of the fitted one.
 
@@ -74,24 +101,7 @@ def fit(run: Path, data: Path, workers: int = 1, embeddings: Embeddings | None =
     model = Model(run, device, calibrated=False)
     # By torch: a process that has served by OpenVINO and then trains has crashed (tests/conftest.py).
     embeddings = embeddings or Embeddings(exact_engine(model).fast, model.config.preprocessing, None, workers)
-    rows = embeddings.of(training)
-    row_of = {record.path: row for row, record in enumerate(training)}
-    tensors = load_file(run / WEIGHTS)
-    for task in TASKS:
-        items = labelled(training, task)
-        if absent := sorted(set(range(len(TASKS[task]))) - {label for _, label in items}):
-            raise DataError(f"no training image is {', '.join(TASKS[task][label] for label in absent)}")
-        debias = task == "authenticity" and recipe.content > 0
-        weights = debiased_weights(items, recipe.content, device, workers) if debias else balanced_weights(items)
-        weight, bias = fit_head(
-            rows[[row_of[record.path] for record, _ in items]],
-            np.array([label for _, label in items]),
-            weights.numpy(),
-            recipe.inverse_penalty,
-        )
-        tensors[f"heads.{task}.weight"] = torch.from_numpy(weight).float().contiguous()
-        tensors[f"heads.{task}.bias"] = torch.from_numpy(bias).float().contiguous()
-        print(f"{task}: head fitted to {len(items)} training images")
+    tensors = load_file(run / WEIGHTS) | fit_heads(training, embeddings.of(training), recipe, device, workers)
     partial = run / f".{FITTED}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()

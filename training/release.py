@@ -4,6 +4,8 @@
 
 The steps are training, last-layer fit, held-out runs, calibration, quantisation with the precision gate, and the report
 with every protocol. All of it lies in runs/<version> until the last step moves the release into model_store/<version>.
+Where the backbone stays as it starts, the heads are fitted once more at the end, to all but the test split: calibration
+and gate are those of heads that had not seen the images, as scikit-learn's CalibratedClassifierCV does it.
 Interrupted, the same command continues. It refuses a version that is released, and a folder of another recipe.
 """
 
@@ -16,18 +18,19 @@ import sys
 from pathlib import Path
 
 import msgspec
+import torch
 from safetensors.torch import load_file, save_file
 
 from evaluation import report
 from evaluation.held_out import score_groups
-from evaluation.metrics_file import read_metrics, write_sections
+from evaluation.metrics_file import METRICS, read_metrics, write_sections
 from evaluation.predict import fp32_engine, predict
 from evaluation.render import render
 from evaluation.wild import wild_half
 from imagetrust.files import file_sha256, replace_bytes
 from imagetrust.models.config import CONFIG, TASKS, WEIGHTS, ModelConfig, Training
 from imagetrust.models.model import Model
-from imagetrust.runtime.precision_gate import GATE
+from imagetrust.runtime.precision_gate import GATE, Gate
 from training import head
 from training.calibration import MAX_FALSE_POSITIVES, MAX_WRONG, fit_open_temperature
 from training.data import DataError, Record, describe_data, read_artifact, read_wild, split
@@ -134,6 +137,8 @@ def release(
         recipe.write(made)
     if not (made / GATE).exists():
         quantise(made, data, recipe.seed, runs)
+    if embeddings:
+        made = refitted(made, work / "refitted", recipe, records, embeddings)
     evaluation = report.Evaluation(made, data, wild, work / "report", sizes or report.Sizes(), workers)
     measured = read_metrics(made)
     if runs and "held_out" not in measured:
@@ -148,6 +153,27 @@ def release(
     if readme:
         update_table(readme, target)
     return target
+
+
+def refitted(made: Path, out: Path, recipe: Recipe, records: list[Record], embeddings: Embeddings) -> Path:
+    """Fit the heads of a calibrated release to all but the test split, into another folder, and return that."""
+    if out.exists():
+        return out
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(made, partial, ignore=shutil.ignore_patterns(METRICS, "*.md"))
+    parts = split(records, recipe.seed)
+    seen = [record for name, part in parts.items() if name != "test" for record in part]
+    heads = head.fit_heads(seen, embeddings.of(seen), recipe, torch.device("cpu"), embeddings.workers)
+    save_file(load_file(made / WEIGHTS) | heads, partial / WEIGHTS)
+    digest = file_sha256(partial / WEIGHTS)
+    config = ModelConfig.read(made)
+    gate = Gate.read(made, config.weights_sha256)
+    msgspec.structs.replace(config, weights_sha256=digest).write(partial)
+    if gate:
+        msgspec.structs.replace(gate, weights_sha256=digest).write(partial)
+    partial.rename(out)
+    return out
 
 
 def update_table(readme: Path, folder: Path) -> None:

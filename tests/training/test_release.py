@@ -165,6 +165,11 @@ def test_a_frozen_backbone_sees_each_image_once(data, two_groups, tmp_path, phot
     paths = np.concatenate(kept)
     assert len(set(paths)) == len(paths) <= len(read_artifact(data))
     assert {name.split(".")[0] for name in load_file(target / WEIGHTS)} == {"heads"}
+    before = load_file(tmp_path / "work" / "release" / WEIGHTS)
+    assert not torch.equal(
+        load_file(target / WEIGHTS)["heads.authenticity.weight"], before["heads.authenticity.weight"]
+    )
+    assert ModelConfig.read(target).heads == ModelConfig.read(tmp_path / "work" / "release").heads
     assert "int8" not in json.loads((target / "gate.json").read_text())["metrics"]
     prepare(target, tmp_path / "model")
     (answer,) = Predictor(tmp_path / "model").predict([Request(encoded(photo, "JPEG"))], "explanation")
