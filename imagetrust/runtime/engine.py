@@ -119,7 +119,10 @@ def _on_processor(model: Model, margins: dict[str, dict[str, float]], threads: i
         # A worker that answers slowly is better than none, whatever kept OpenVINO from loading.
         logger.warning("OpenVINO cannot be used (%s): serving by torch in fp32, several times slower", error)
         return exact_engine(model)
-    wanted = fast_precisions() if precision == "auto" else (precision,)
+    wanted: tuple[str, ...] = (precision,)
+    if precision == "auto":
+        offered = fast_precisions(transformer=model.backbone.layout == "tokens")
+        wanted = tuple(one for one in offered if model.backbone.int8 or one != "int8")
     for candidate in wanted:
         if candidate == "fp32":
             break
@@ -133,6 +136,6 @@ def _on_processor(model: Model, margins: dict[str, dict[str, float]], threads: i
         except RuntimeError as error:
             logger.warning("%s cannot be used: %s", candidate, error)
     if precision == "auto" and not wanted:
-        logger.warning("this processor has neither VNNI nor AMX: serving in fp32, at about half the speed")
+        logger.warning("this processor has no fast precision for this network: fp32 takes about twice as long")
     runner = OpenVinoRunner(model.folder / EXACT_NETWORK, "fp32", threads)
     return Engine(runner.name, model, runner)

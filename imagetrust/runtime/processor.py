@@ -16,12 +16,13 @@ def processor_flags(cpuinfo: Path = CPUINFO) -> set[str]:
     return flags & {*_VNNI, "amx_bf16", "amx_int8", "avx512_bf16", "avx512f", "avx2"}
 
 
-def fast_precisions(cpuinfo: Path = CPUINFO) -> tuple[str, ...]:
+def fast_precisions(transformer: bool, cpuinfo: Path = CPUINFO) -> tuple[str, ...]:
     """Return the precisions below fp32 in which this processor is faster, the fastest first: of "bf16" and "int8".
 
-    bf16 takes AMX's matrix units: with AVX-512's bf16 products alone OpenVINO runs EfficientNet-Lite0 slower than in
-    fp32, without VNNI int8 gains little (docs/decisions/011). Empty where the system tells nothing.
+    bf16 takes AMX's matrix units for a convolutional network: with AVX-512's bf16 products alone OpenVINO runs
+    EfficientNet-Lite0 slower than in fp32 (docs/decisions/011), but a transformer in 0.56 of the time
+    (docs/decisions/036). Without VNNI int8 gains little. Empty where the system tells nothing.
     """
     flags = processor_flags(cpuinfo)
-    fast = ["bf16"] if "amx_bf16" in flags else []
+    fast = ["bf16"] if "amx_bf16" in flags or (transformer and "avx512_bf16" in flags) else []
     return (*fast, "int8") if flags & _VNNI else tuple(fast)
