@@ -36,11 +36,13 @@ status: .venv/serve.stamp ## say whether the server runs, and with which workers
 stop: ## stop the server
 	@test ! -x $(PY) || $(PY) -m server stop
 
-# Two processes, which share two cores; then the tests of training, whose three heavy files have a process each: one
-# that has served by OpenVINO and then trains has crashed (tests/conftest.py).
+# A file of tests stays in one process. The three that train get one each, of their own: a process that has served by
+# OpenVINO and then trains has crashed.
+TRAINING_TESTS := tests/test_backbones.py tests/training/test_release.py tests/training/test_train.py
+
 test: .venv/test.stamp ## run the whole test suite
-	@$(PY) -m pytest -n 2 --dist loadgroup --ignore=tests/training --ignore=tests/test_backbones.py
-	@$(PY) -m pytest -n 4 --dist loadgroup tests/training tests/test_backbones.py
+	@$(PY) -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(TRAINING_TESTS))
+	@$(PY) -m pytest -n 3 --dist loadfile $(TRAINING_TESTS)
 
 lint: .venv/test.stamp ## check style and types
 	@$(PY) -m ruff check .

@@ -28,22 +28,6 @@ os.environ["MPLCONFIGDIR"], os.environ["ART_DATA_PATH"] = str(SETTINGS / "matplo
 ARTIFACT_MINI = ROOT.parent / "shared" / "data" / "artifact_mini"
 
 
-# Files that train, each in a process of its own: a process that has served by OpenVINO and then trains has crashed.
-TRAINING = {"test_backbones.py", "test_release.py", "test_train.py"}
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each file to one process; to one also all that ask the running server, and the light tests of training."""
-    for item in items:
-        group = item.path.name if item.path.name in TRAINING else str(item.path)
-        if "started" in item.fixturenames:
-            group = "server"
-        elif item.path.parent.name == "training" and item.path.name not in TRAINING:
-            group = "training"
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Tests share two cores with the servers that they start."""

@@ -99,7 +99,7 @@ def fit(run: Path, data: Path, workers: int = 1, embeddings: Embeddings | None =
     training = split(without(read_artifact(data), recipe.held_out), recipe.seed)["train"]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = Model(run, device, calibrated=False)
-    # By torch: a process that has served by OpenVINO and then trains has crashed (tests/conftest.py).
+    # By torch: a process that has served by OpenVINO and then trains has crashed (Makefile).
     embeddings = embeddings or Embeddings(exact_engine(model).fast, model.config.preprocessing, None, workers)
     tensors = load_file(run / WEIGHTS) | fit_heads(training, embeddings.of(training), recipe, device, workers)
     partial = run / f".{FITTED}.partial"

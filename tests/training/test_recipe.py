@@ -24,7 +24,7 @@ def test_settings_are_replaced_by_their_types():
     recipe = parsed("--set", "epochs=2", "--set", "backbone=resnet18", "--set", 'held_out=["tokens"]')
     assert (recipe.epochs, recipe.backbone, recipe.held_out) == (2, "resnet18", ("tokens",))
     assert parsed().changes(recipe) == [
-        "backbone: efficientnet_lite0 and resnet18", "held_out: () and ('tokens',)", "epochs: 9 and 2",
+        "backbone: clip_vit_b16 and resnet18", "held_out: () and ('tokens',)", "epochs: 0 and 2",
     ]  # fmt: skip
 
 
