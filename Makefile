@@ -36,12 +36,13 @@ status: .venv/serve.stamp ## say whether the server runs, and with which workers
 stop: ## stop the server
 	@test ! -x $(PY) || $(PY) -m server stop
 
-# A file of tests stays in one process. The three that train get one each, of their own: a process that has served by
-# OpenVINO and then trains has crashed.
+# A process that has served by OpenVINO and then trains has crashed: tests of training run apart from the others, and the
+# three files that train for long have a process each.
 TRAINING_TESTS := tests/test_backbones.py tests/training/test_release.py tests/training/test_train.py
 
 test: .venv/test.stamp ## run the whole test suite
-	@$(PY) -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(TRAINING_TESTS))
+	@$(PY) -m pytest -n 2 --ignore=tests/training --ignore=tests/test_backbones.py
+	@$(PY) -m pytest tests/training $(addprefix --ignore=,$(TRAINING_TESTS))
 	@$(PY) -m pytest -n 3 --dist loadfile $(TRAINING_TESTS)
 
 lint: .venv/test.stamp ## check style and types
