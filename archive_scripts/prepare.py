@@ -36,9 +36,7 @@ def prepare(release: Path, folder: Path, trust_anchors: Path | None = None) -> M
         if not (release / name).is_file():
             raise BuildError(f"{release / name} is not there")
     try:
-        config = ModelConfig.read(release)
-        if (digest := file_sha256(release / WEIGHTS)) != config.weights_sha256:
-            raise BuildError(f"{WEIGHTS} has SHA-256 {digest}, its description says {config.weights_sha256}")
+        config = Model(release).config
         gate = Gate.read(release, config.weights_sha256)
     except ValueError as error:
         raise BuildError(str(error)) from error
@@ -58,11 +56,7 @@ def prepare(release: Path, folder: Path, trust_anchors: Path | None = None) -> M
         if config.pretrained_sha256:
             config = _with_pretrained(config, staging)
         config.write(staging)
-        try:
-            model = Model(staging)
-        except ValueError as error:
-            raise BuildError(str(error)) from error
-        network = PixelNetwork(model.network, config.preprocessing)
+        network = PixelNetwork(Model(staging).network, config.preprocessing)
         save_network(to_openvino(network, config.preprocessing.size), staging / EXACT_NETWORK)
         staging.rename(folder)
     return Model(folder)

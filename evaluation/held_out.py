@@ -80,7 +80,8 @@ def score_groups(groups: Mapping[str, HeldOutGroup]) -> dict[str, Any]:
             section[kind] = _summary({name: section["groups"][name] for name in names}) | {
                 "left_out": _left_out_metrics([groups[name] for name in names])
             }
-    if folds := [group for group in groups.values() if group.sources is not None]:
+    folds = [group for group in groups.values() if group.sources is not None]
+    if len({group.is_real for group in folds}) == 2:
         section["folds"] = _folds(folds)
     return section
 

@@ -48,7 +48,6 @@ def test_from_images_to_an_explanation_in_int8(name, data_root, tmp_path, photo,
 
     serving = tmp_path / "model"
     model = prepare(release, serving)
-    model.folder = serving
     assert choose_engine(model, precision="int8").name == "openvino int8"
     with zipfile.ZipFile(build(serving, "explanation", tmp_path / "store")) as archive:
         assert {f"model/{part}" for part in (CONFIG, WEIGHTS, INT8_NETWORK)} <= set(archive.namelist())

@@ -201,6 +201,12 @@ def labelled(records: list[Record], task: str) -> list[tuple[Record, int]]:
     return [(record, label) for record in records if (label := label_of(record, task)) != NO_LABEL]
 
 
+def absent_classes(records: list[Record], task: str) -> list[str]:
+    """Return the classes of a task of which no record is an image."""
+    present = {label for _, label in labelled(records, task)}
+    return [name for index, name in enumerate(TASKS[task]) if index not in present]
+
+
 class Images(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Decode records' files, as serving does, and transform them: (index) -> (tensor, label or labels).
 

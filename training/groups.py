@@ -80,7 +80,7 @@ GROUPS = {
     )
 }  # fmt: skip
 
-# What one training leaves out together: every group is measured by a third of the trainings, each a bit harder.
+# What one training leaves out together: three groups by kind at once, each a bit harder for it, or one fold.
 RUNS = (
     ("translation_gan", "new_diffusion", "real_a"),
     ("style_gan", "tokens", "real_b"),

@@ -26,7 +26,7 @@ from imagetrust.models.config import TASKS, WEIGHTS
 from imagetrust.models.model import Model
 from imagetrust.runtime.engine import exact_engine
 from training.content import debiased_weights
-from training.data import DataError, Record, balanced_weights, labelled, read_artifact, split
+from training.data import DataError, Record, absent_classes, balanced_weights, labelled, read_artifact, split
 from training.embeddings import Embeddings
 from training.groups import without
 from training.recipe import RECIPE, Recipe, read_recipe
@@ -66,8 +66,8 @@ def fit_heads(
     tensors = {}
     for task in TASKS:
         items = labelled(records, task)
-        if absent := sorted(set(range(len(TASKS[task]))) - {label for _, label in items}):
-            raise DataError(f"no training image is {', '.join(TASKS[task][label] for label in absent)}")
+        if absent := absent_classes(records, task):
+            raise DataError(f"no training image is {', '.join(absent)}")
         debias = task == "authenticity" and recipe.content > 0
         weights = debiased_weights(items, recipe.content, device, workers) if debias else balanced_weights(items)
         weight, bias = fit_head(

@@ -26,7 +26,7 @@ from imagetrust.models.model import Model
 from imagetrust.runtime.engine import Engine
 from training import head
 from training.calibration import Predictions, fit_open_temperature, probability_generated, verdict_thresholds
-from training.data import NO_LABEL, Record, label_of, split, split_of
+from training.data import NO_LABEL, Record, absent_classes, label_of, split, split_of
 from training.embeddings import Embeddings
 from training.groups import GROUPS, RUNS, Group, without
 from training.recipe import Recipe
@@ -140,7 +140,8 @@ def train_runs(
         present = tuple(name for name in names if any(GROUPS[name].is_tested(record) for record in records))
         if not present:
             continue
-        if absent := _absent(split(without(records, present), recipe.seed)["train"]):
+        rest = split(without(records, present), recipe.seed)["train"]
+        if absent := [name for task in TASKS for name in absent_classes(rest, task)]:
             print(f"{', '.join(present)}: not trained, since without them no image is {', '.join(absent)}")
             continue
         folder = out / f"run_{number}"
@@ -148,16 +149,6 @@ def train_runs(
         fitted = head.fit(folder, data, workers, embeddings)
         runs.append(HeldOutRun(fitted, present, records, recipe.seed, workers, embeddings))
     return runs
-
-
-def _absent(records: list[Record]) -> list[str]:
-    """Return the classes of any task of which there is no image."""
-    return [
-        name
-        for task, classes in TASKS.items()
-        for index, name in enumerate(classes)
-        if not any(label_of(record, task) == index for record in records)
-    ]
 
 
 def calibrate(
