@@ -11,7 +11,7 @@ from imagetrust.models.config import Thresholds
 
 Predictions = tuple[np.ndarray, np.ndarray]  # logits (N, classes) and the true classes' indices (N,)
 MAX_FALSE_POSITIVES = 0.05  # of real images, called generated
-MAX_WRONG = 0.08  # of the decided
+MAX_WRONG = 0.12  # of either verdict, where both classes are as many
 CONFIDENCES = np.round(np.arange(0.995, 0.5, -0.005), 3)  # how sure a verdict may have to be, the strictest first
 
 
@@ -60,52 +60,69 @@ def verdict_thresholds(
     max_wrong: float = MAX_WRONG,
     certainty: float = 0.9,
 ) -> tuple[Thresholds, bool]:
-    """Return the loosest thresholds under which two rates stay within limits, and whether that could be shown.
+    """Return the loosest thresholds under which rates stay within limits, and whether that could be shown.
 
-    The rates are the false positive rate, of real images called generated, and the selective risk, of errors among the
-    decided. generated: (N,) calibrated probabilities. labels: (N,), 0 real, 1 generated. held_out: such probabilities
-    and labels of images from sources that the models which gave them had not seen; where given, the rates stay within
-    the limits on these too, the selective risk where these are of both classes. Risk control in the conformal manner,
-    without assumptions on the model (Angelopoulos et al. 2021, "Learn then Test", arXiv 2110.01052): confidences fixed
-    beforehand are tried from the strictest on, and the first that a binomial test cannot clear of a higher rate ends
-    the search (fixed-sequence testing). So all rates hold at once, with this certainty over the draw of the images, on
-    images and a mix of classes like theirs, and on no others. Where not even the first is cleared, for want of images
-    or of a better model, that one is taken and nothing is promised.
+    The rates are the false positive rate, of real images called generated, and of each verdict the share that is wrong
+    where both classes are as many. generated: (N,) calibrated probabilities. labels: (N,), 0 real, 1 generated.
+    held_out: such probabilities and labels of images from sources that the models which gave them had not seen; where
+    given, the rates stay within the limits on these too, the verdicts' where these are of both classes. Risk control in
+    the conformal manner, without assumptions on the model (Angelopoulos et al. 2021, "Learn then Test", arXiv
+    2110.01052): for each verdict, confidences fixed beforehand are tried from the strictest on, and the first that a
+    binomial test cannot clear of a higher rate ends the search (fixed-sequence testing); the two verdicts share the
+    uncertainty. So all rates hold at once, with this certainty over the draw of the images, on images like theirs, and
+    on no others. Where not even the first is cleared, for want of images or of a better model, that one is taken and
+    nothing is promised.
     """
-    sets = [(generated, labels), *([held_out] if held_out else [])]
-    # A single error among few decided images would end the search at once. How many are decided says nothing of their
-    # errors, so the sequence may begin where it is a fifth; and fewer than the second could not be cleared at all.
-    fewest = np.log(1 - certainty) / np.log(1 - min(max_false_positives, max_wrong))
+    sets = [_balanced(*one) for one in ((generated, labels), *([held_out] if held_out else []))]
+    risk = (1 - certainty) / 2
+    called_generated, generated_holds = _loosest(sets, 1, risk, max_wrong, max_false_positives)
+    called_real, real_holds = _loosest([(1 - given, classes) for given, classes in sets], 0, risk, max_wrong)
+    return Thresholds(real=round(1 - called_real, 4), generated=called_generated), generated_holds and real_holds
+
+
+def _balanced(generated: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return as many images of either class, drawn at random from the larger; all where there is one class."""
+    classes = [np.flatnonzero(labels == label) for label in (0, 1)]
+    fewest = min(map(len, classes))
+    if not fewest:
+        return generated, labels
+    kept = np.concatenate([np.random.default_rng(0).permutation(rows)[:fewest] for rows in classes])
+    return generated[kept], labels[kept]
+
+
+def _loosest(
+    sets: list[tuple[np.ndarray, np.ndarray]],
+    called: int,
+    risk: float,
+    max_wrong: float,
+    max_false_positives: float | None = None,
+) -> tuple[float, bool]:
+    """Return the least confidence at which images may be called of a class, and whether its rates could be shown.
+
+    sets: of (N,) probabilities of that class and (N,) labels. max_false_positives: of the other class, called so.
+    """
+    # A single error among few images called so would end the search at once. How many are called so says nothing of
+    # their errors, so the sequence may begin where it is a tenth; and fewer than the second could not be cleared.
+    fewest = np.log(risk) / np.log(1 - max_wrong)
     tried = [
         confidence
         for confidence in CONFIDENCES
-        if all(
-            (np.maximum(given, 1 - given) >= confidence).sum() >= max(len(given) / 5, fewest)
-            for given, classes in sets
-            if len(np.unique(classes)) == 2
-        )
+        if all((given >= confidence).sum() >= max(len(given) / 10, fewest) for given, classes in sets if _both(classes))
     ]
     chosen = None
     for confidence in tried:
-        chances = [_chance(*one, confidence, max_false_positives, max_wrong) for one in sets]
-        if max(chances) > 1 - certainty:
+        chances = []
+        for given, classes in sets:
+            wrong = int(((given >= confidence) & (classes != called)).sum())
+            if max_false_positives is not None:
+                chances.append(binom.cdf(wrong, int((classes != called).sum()), max_false_positives))
+            if _both(classes):
+                chances.append(binom.cdf(wrong, int((given >= confidence).sum()), max_wrong))
+        if max(chances) > risk:
             break
         chosen = confidence
-    confidence = float(chosen or (tried or CONFIDENCES)[0])
-    return Thresholds(real=round(1 - confidence, 4), generated=confidence), chosen is not None
+    return float(chosen or (tried or CONFIDENCES)[0]), chosen is not None
 
 
-def _chance(
-    generated: np.ndarray, labels: np.ndarray, confidence: float, max_false_positives: float, max_wrong: float
-) -> float:
-    """Return the larger of the chances of so few false positives, and of so few errors, were the rates at the limits.
-
-    generated: (N,) calibrated probabilities. labels: (N,), 0 real, 1 generated.
-    """
-    real = labels == 0
-    called_generated, called_real = generated >= confidence, generated <= 1 - confidence
-    false_positives = int((called_generated & real).sum())
-    wrong = false_positives + int((called_real & ~real).sum())
-    decided = int((called_generated | called_real).sum())
-    chance = float(binom.cdf(false_positives, int(real.sum()), max_false_positives))
-    return chance if real.all() else max(chance, float(binom.cdf(wrong, decided, max_wrong)))
+def _both(classes: np.ndarray) -> bool:
+    return len(np.unique(classes)) == 2
