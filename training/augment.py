@@ -45,6 +45,10 @@ class Augmentation:
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Return a random version, normalised: (3, size, size)."""
+        return normalise(self.pixels(image), self.preprocessing)
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """Return a random version: (size, size, 3) uint8."""
         if _happens(0.15 * self.strength):
             image = _resample(image)
         image = self._random_square(image)
@@ -61,7 +65,7 @@ class Augmentation:
         if _happens(0.1 * self.strength):
             noise = torch.randn(pixels.shape).numpy() * _uniform(1, 6)
             pixels = np.clip(pixels + noise, 0, 255).astype(np.uint8)
-        return normalise(pixels, self.preprocessing)
+        return pixels
 
     def _random_square(self, image: Image.Image) -> Image.Image:
         width, height = image.size

@@ -137,7 +137,7 @@ def train(recipe: Recipe, data: Path, out: Path, workers: int = 1, checkpoint_mi
     # ------------------------------------------------------------------------------------------ model, optimiser
     backbone = backbone_of(recipe.backbone)
     classifier = Classifier(_start(recipe), backbone.channels).to(device, memory_format=torch.channels_last)
-    averaged = AveragedModel(classifier, avg_fn=_moving_average(recipe.average), use_buffers=True)
+    averaged = AveragedModel(classifier, avg_fn=moving_average(recipe.average), use_buffers=True)
     model = DistributedDataParallel(classifier) if world > 1 else classifier
     # Norms and biases, of one dimension, are not decayed: that would only shrink what the next layer sees.
     optimiser = torch.optim.AdamW(
@@ -222,7 +222,7 @@ def train(recipe: Recipe, data: Path, out: Path, workers: int = 1, checkpoint_mi
                 "learning_rate": f"{schedule.get_last_lr()[0]:.2e}",
                 "images_a_second": round(rate, 1),
             }
-            _append(out / CURVES, row)
+            append_row(out / CURVES, row)
             print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
         if score > progress.best:
             progress.best, progress.best_epoch = score, progress.epoch
@@ -274,7 +274,9 @@ def _start(recipe: Recipe) -> Network:
     return network
 
 
-def _moving_average(decay: float) -> Any:
+def moving_average(decay: float) -> Any:
+    """Return the averaging function of an AveragedModel: exponential, with this decay at most."""
+
     def average(average: torch.Tensor, weight: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         # Spans at most a tenth of the steps so far, so that a short run's average is not of its beginning.
         if not weight.is_floating_point():
@@ -366,7 +368,8 @@ def save_model(classifier: nn.Module, recipe: Recipe, out: Path) -> None:
     ).write(out)
 
 
-def _append(path: Path, row: dict[str, Any]) -> None:
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """Add a row to a CSV file, whose first row makes its header."""
     lines = path.read_text() if path.exists() else ",".join(row) + "\n"
     replace_bytes(path, (lines + ",".join(str(value) for value in row.values()) + "\n").encode())
 
