@@ -5,6 +5,7 @@ against them, which the model's training data resemble. What is said of unknown 
 alone. The random folds leave out both classes at once, and every image of the data is left out in one of them.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from evaluation.metrics import (
     verdicts_of,
 )
 from imagetrust.models.config import Thresholds
+from training.sources import PARTLY_REAL
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,17 @@ def score_groups(groups: Mapping[str, HeldOutGroup]) -> dict[str, Any]:
 
 
 def _folds(groups: Sequence[HeldOutGroup]) -> dict[str, Any]:
-    """Return the metrics of the left-out images of all random folds, of which each class has some."""
+    """Return the metrics of the left-out images of all random folds, of which each class has some.
+
+    Partly real images count in `partly_real` and in the calibration and verdicts of `left_out` alone.
+    """
+    sources = np.concatenate([group.sources[group.left_out] for group in groups if group.sources is not None])
+    partly = np.array([re.search(PARTLY_REAL, source) is not None for source in sources])
     labels = np.concatenate([group.labels[group.left_out] for group in groups])
     generated = np.concatenate([group.generated[group.left_out] for group in groups])
-    sources = np.concatenate([group.sources[group.left_out] for group in groups if group.sources is not None])
     called = np.concatenate([group.generated[group.left_out] >= group.thresholds.generated for group in groups])
+    partly_real = rate_of(generated[partly] > 0.5)
+    labels, generated, sources, called = labels[~partly], generated[~partly], sources[~partly], called[~partly]
     predicted, real = generated > 0.5, labels == 0
     return {
         "count": len(labels),
@@ -103,6 +111,7 @@ def _folds(groups: Sequence[HeldOutGroup]) -> dict[str, Any]:
         "false_positives": rate_of(predicted[real]),
         "called_generated": rate_of(called[~real]),
         "real_called_generated": rate_of(called[real]),
+        "partly_real": partly_real,
         "left_out": _left_out_metrics(groups),
     }
 

@@ -6,6 +6,7 @@ origin: the file that the image was cut from). Target 0 is real; 1 and above are
 
 import csv
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from torch.utils.data import Dataset, Sampler
 from imagetrust.errors import RequestError
 from imagetrust.images.decode import decode
 from imagetrust.models.config import TASKS, DataSet
-from training.sources import ARTIFACT_SOURCES, FAMILIES, REAL, UNDISCLOSED
+from training.sources import ARTIFACT_SOURCES, FAMILIES, PARTLY_REAL, REAL, UNDISCLOSED
 
 WILD_LABELS = "labels.csv"  # what tells a folder of whole images from an ArtiFact root
 NO_LABEL = -100  # a class index that torch's cross entropy leaves out
@@ -46,6 +47,16 @@ class Record:
     category: str
     group: str
     repository: str = ""
+
+    @property
+    def maker(self) -> str:
+        """Whose images these are, as far as is known."""
+        return self.repository or self.source
+
+    @property
+    def is_partly_real(self) -> bool:
+        """Whether a generator was given a photograph and left much of it: how to call that is a decision."""
+        return self.family != REAL and re.search(PARTLY_REAL, self.source) is not None
 
 
 def read_artifact(root: Path) -> list[Record]:
@@ -242,13 +253,13 @@ def start_method(workers: int) -> str | None:
 
 
 def balanced_weights(items: list[tuple[Record, int]]) -> torch.Tensor:
-    """Return sampling weights: classes equal, families within a class by the root of their count, sources likewise.
+    """Return sampling weights: classes equal, families within a class by the root of their count, makers likewise.
 
-    They sum to the number of classes.
-
-    The root keeps a source of five images from being drawn as often as one of eight hundred.
+    They sum to the number of classes. A maker is a repository, or a source where none is known: one author's fifty
+    folders of StyleGAN faces are one maker's. The root keeps a maker of five images from being drawn as often as one of
+    eight hundred.
     """
-    cells = Counter((label, record.family, record.source) for record, label in items)
+    cells = Counter((label, record.family, record.maker) for record, label in items)
     families: Counter = Counter()
     for (label, family, _), count in cells.items():
         families[label, family] += count
@@ -258,13 +269,13 @@ def balanced_weights(items: list[tuple[Record, int]]) -> torch.Tensor:
     for (label, family, _), count in cells.items():
         roots_in_family[label, family] += count**0.5
 
-    def weight(label: int, family: str, source: str) -> float:
-        count = cells[label, family, source]
+    def weight(label: int, family: str, maker: str) -> float:
+        count = cells[label, family, maker]
         of_family = families[label, family] ** 0.5 / roots_in_class[label]
-        of_source = count**0.5 / roots_in_family[label, family]
-        return of_family * of_source / count
+        of_maker = count**0.5 / roots_in_family[label, family]
+        return of_family * of_maker / count
 
-    return torch.tensor([weight(label, record.family, record.source) for record, label in items], dtype=torch.double)
+    return torch.tensor([weight(label, record.family, record.maker) for record, label in items], dtype=torch.double)
 
 
 class BalancedSampler(Sampler[int]):

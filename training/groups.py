@@ -18,7 +18,7 @@ FOLDS = 5
 
 def fold_of(record: Record) -> int:
     """Return the fold of an image's repository: what one maker put into the data stays together."""
-    digest = hashlib.sha256((record.repository or record.source).encode()).digest()
+    digest = hashlib.sha256(record.maker.encode()).digest()
     return int.from_bytes(digest[:8], "big") % FOLDS
 
 

@@ -60,13 +60,14 @@ def fit_heads(
 ) -> dict[str, torch.Tensor]:
     """Return the tensors of the heads, by their names in a weights file, fitted to records and their embeddings.
 
-    Raises DataError where a class has no image.
+    Partly real images are left out. Raises DataError where a class has no image.
     """
     row_of = {record.path: row for row, record in enumerate(records)}
+    chosen = [record for record in records if not record.is_partly_real]
     tensors = {}
     for task in TASKS:
-        items = labelled(records, task)
-        if absent := absent_classes(records, task):
+        items = labelled(chosen, task)
+        if absent := absent_classes(chosen, task):
             raise DataError(f"no training image is {', '.join(absent)}")
         debias = task == "authenticity" and recipe.content > 0
         weights = debiased_weights(items, recipe.content, device, workers) if debias else balanced_weights(items)

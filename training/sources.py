@@ -11,6 +11,13 @@ A data set with other sources says their families in a `sources.csv` of its own 
 REAL, GAN, DIFFUSION, OTHER, UNDISCLOSED = "real", "gan", "diffusion", "other", "undisclosed"
 FAMILIES = (REAL, GAN, DIFFUSION, OTHER)
 
+# Sources of artifact_mini that restore, enlarge, fill in, restyle or project photographs and paintings. Their label,
+# generated, is a decision: no head is fitted to them, and what is found of them is reported apart.
+PARTLY_REAL = (
+    r"^(gan_(sr|inpaint|gpen|gfpgan|deoldify|esrgan)_|gan_stylegan2_wikiart_|diff_adm_ffhq_dps_|diff_ootdiffusion_"
+    r"|diff_flux1_dev_kontext_|other_deep_photo_style_transfer|other_nst_)"
+)
+
 ARTIFACT_SOURCES: dict[str, tuple[str, str]] = {
     "afhq": (REAL, "photographs of animal faces"),
     "celebahq": (REAL, "photographs of celebrities, aligned"),

@@ -70,6 +70,18 @@ def test_random_folds_together():
     assert folds["left_out"]["coverage"]["value"] == pytest.approx(8 / 9)
 
 
+def test_partly_real_images_count_apart():
+    """A restored photograph that is called generated, and one that is not, change no figure of the others."""
+    real = HeldOutGroup("real", np.full(4, 0.1), np.zeros(4, int), np.ones(4, bool), THRESHOLDS, np.array(["a"] * 4))
+    made = HeldOutGroup(
+        "made", np.array([0.9, 0.9, 0.9, 0.2]), np.ones(4, int), np.ones(4, bool), THRESHOLDS,
+        np.array(["gan_mine", "gan_mine", "gan_gfpgan_a", "gan_gfpgan_a"]),
+    )  # fmt: skip
+    folds = score_groups({"real": real, "made": made})["folds"]
+    assert folds["count"] == 6 and folds["balanced_accuracy"] == 1
+    assert (folds["partly_real"]["value"], folds["partly_real"]["count"]) == (0.5, 2)
+
+
 def test_a_group_of_both_classes_is_refused():
     with pytest.raises(ValueError, match="one class"):
         HeldOutGroup("mixed", np.array([0.1, 0.9]), np.array([0, 1]), np.array([True, True]), THRESHOLDS)

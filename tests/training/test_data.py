@@ -2,6 +2,7 @@
 
 import csv
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import pytest
 import torch
@@ -168,6 +169,36 @@ def test_sampling_is_balanced():
     assert share["gan"] / share["diffusion"] == pytest.approx((90 / 50) ** 0.5)
     assert share["d2"] / share["smooth"] == pytest.approx(2)  # the root of 40 / 10
     assert share[0] == pytest.approx(1)
+
+
+def test_one_makers_sources_count_as_one():
+    """Nine folders of one repository are sampled like one folder of another's with as many images."""
+    makers = [("stylegan_a", "one/faces"), ("stylegan_b", "one/faces"), ("other_gan", "two/gan"), ("loose", "")]
+    records = [
+        replace(record(source=source, family="gan", group=f"{source}{n}"), repository=repository)
+        for source, repository in makers
+        for n in range(10 if repository == "one/faces" else 20)
+    ]
+    weights = balanced_weights(labelled(records, "authenticity"))
+    share = defaultdict(float)
+    for member, weight in zip(records, weights.tolist(), strict=True):
+        share[member.maker] += weight
+    assert share["one/faces"] == pytest.approx(1 / 3) and share["loose"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("source", "family", "partly"),
+    [
+        ("gan_sr_swinir", "gan", True),
+        ("gan_inpaint_migan", "gan", True),
+        ("diff_flux1_dev_kontext_a", "diffusion", True),
+        ("gan_srgan_like", "gan", False),
+        ("diff_flux1_dev", "diffusion", False),
+        ("gan_sr_inputs", "real", False),
+    ],
+)
+def test_partly_real_sources(source, family, partly):
+    assert record(source=source, family=family).is_partly_real == partly
 
 
 def test_sampler_resumes_and_shares():

@@ -1,14 +1,17 @@
 """A head fitted anew says what a logistic regression on its features says."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from imagetrust.models.registry import BACKBONES
 from tests.releases import untrained_release
-from training.data import DataError, read_artifact
-from training.head import fit, fit_head
+from training.data import DataError, Record, read_artifact
+from training.head import fit, fit_head, fit_heads
 from training.recipe import Recipe
 
 C = 1e-3
@@ -49,3 +52,15 @@ def test_a_class_without_images_is_named(data_root, tmp_path, monkeypatch):
     with pytest.raises(DataError, match="no training image is gan"):
         fit(run, data_root, workers=0)
     assert not (run / "fitted").exists()
+
+
+def test_heads_are_not_fitted_to_partly_real_images():
+    """A restored photograph, whose embedding contradicts all others, changes no head."""
+    families = ["real", "gan", "diffusion", "other"] * 5
+    records = [Record(Path(str(n)), f"{family}_x", family, family, "", str(n)) for n, family in enumerate(families)]
+    embeddings = np.eye(4)[[families.index(family) for family in families]] + 0.01 * np.arange(20)[:, None]
+    restored = Record(Path("restored"), "gan_gfpgan_a", "gan", "gan", "", "restored")
+    recipe, device = Recipe(content=0), torch.device("cpu")
+    alone = fit_heads(records, embeddings, recipe, device, 0)
+    beside = fit_heads([*records, restored], np.concatenate([embeddings, [[9.0, -9, 9, -9]]]), recipe, device, 0)
+    assert all(torch.equal(alone[name], beside[name]) for name in alone)
