@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -159,7 +160,7 @@ def _parsed(body: object, content_type: str) -> object:
     if not is_json:
         return data
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_members)
     except json.JSONDecodeError as error:
         fault = f"{error.msg} at line {error.lineno}, column {error.colno}"
     except (RecursionError, ValueError):
@@ -167,9 +168,24 @@ def _parsed(body: object, content_type: str) -> object:
     raise RequestError("invalid_json", f"The body is not valid JSON: {fault}.")
 
 
+def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise RequestError(
+            "invalid_json", f"The member {twice[:_LONGEST_NAME]!r} stands in the JSON body more than once."
+        )
+    return members
+
+
 def _from_raw(body: object, content_type: str) -> bytes:
     if isinstance(body, bytes) and content_type.startswith("multipart/") and body.lstrip()[:2] == b"--":
-        raise RequestError("no_image_field", f"The body came as {content_type[:_LONGEST_NAME]}: {_HOW_TO_SEND}.")
+        # TorchServe reads forms whose type is written like this.
+        raise RequestError(
+            "no_image_field",
+            "The body is no form whose type is multipart/form-data, in small letters and with its boundary: "
+            f"{_HOW_TO_SEND}.",
+        )
     return _as_bytes(body)
 
 

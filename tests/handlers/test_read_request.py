@@ -91,6 +91,8 @@ def test_found(fields):
         ({"body": {"inputs": [], "id": 7}}, "invalid_json"),
         ({"body": {"inputs": [], "parameters": []}}, "no_image_field"),
         ({"body": b'{"a":' * 100_000}, "invalid_json"),
+        ({"body": b'{"image": "AAAA", "image": "AAAA"}'}, "invalid_json"),
+        ({"body": b'{"instances": [{"b64": "AAAA", "b64": "AAAA"}]}'}, "invalid_json"),
         ({"body": b'\xff\xfe{\0"'}, "invalid_json"),
         ({"body": {"image": "A" * (limits.MAX_BYTES * 4 // 3 + 8)}}, "too_many_bytes"),
     ],
