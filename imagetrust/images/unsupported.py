@@ -189,22 +189,39 @@ def _markup_kind(start: bytes) -> str | None:
     return "SVG" if found[1].lower() == "svg" else "a page of HTML"
 
 
-def _jpeg_kind(data: bytes) -> str | None:
+def has_no_frame(data: bytes) -> bool:
+    """Tell whether a JPEG has no frame's header before its first scan, or too many segments before it.
+
+    Pillow looks for one byte by byte, which takes seconds for a file of nothing else.
+    """
+    return data.startswith(b"\xff\xd8") and _frame(data) is None
+
+
+def _frame(data: bytes) -> tuple[int, bytes] | None:
+    """Return the marker of a JPEG's frame and the five bytes behind it: length, bits and height."""
     position = 2
     for _ in range(_MAX_SEGMENTS):
         found = _MARKER.search(data, position)
         if not found or found[1] == b"\xda":  # the scan: no frame came before it
             return None
         marker, segment = found[1][0], data[found.end() : found.end() + 5]
-        if marker in _FRAMES:
-            return _FRAMES[marker]
-        if marker in _SEQUENTIAL and len(segment) == 5:
-            bits, height = segment[2], int.from_bytes(segment[3:])
-            if bits != 8:
-                return f"a {bits}-bit JPEG"
-            return None if height else "a JPEG that tells its height behind its pixels (DNL)"
+        if len(segment) == 5 and (marker in _FRAMES or marker in _SEQUENTIAL):
+            return marker, segment
         position = found.end() + int.from_bytes(segment[:2])
     return None
+
+
+def _jpeg_kind(data: bytes) -> str | None:
+    found = _frame(data)
+    if not found:
+        return None
+    marker, segment = found
+    if marker in _FRAMES:
+        return _FRAMES[marker]
+    bits, height = segment[2], int.from_bytes(segment[3:])
+    if bits != 8:
+        return f"a {bits}-bit JPEG"
+    return None if height else "a JPEG that tells its height behind its pixels (DNL)"
 
 
 def _tiff_kind(data: bytes) -> str | None:

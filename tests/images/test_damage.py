@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import zlib
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from archive_scripts.build import ROOT
+from imagetrust import limits
 from imagetrust.errors import RequestError
 from imagetrust.images.decode import decode
 from tests.procedural import encoded
@@ -220,3 +222,23 @@ def test_the_gif_of_the_cases():
     with Image.open(io.BytesIO((CASES / "partial_first_frame.gif").read_bytes())) as opened:
         box = opened.tile[0].extents
         assert image.crop(box).tobytes() == opened.convert("RGB").crop(box).tobytes()
+
+
+@pytest.mark.parametrize(
+    "filling",
+    [b"\xff", b"\xff\0", b"\xff\xe1\0\2", b"\xff\xe1\0\0", b"\0", b"\xff\xd0"],
+    ids=["fill bytes", "stuffed bytes", "empty segments", "segments without length", "junk", "restarts"],
+)
+def test_a_jpeg_of_nothing_is_refused_at_once(filling):
+    """Pillow alone takes seconds for it."""
+    data = b"\xff\xd8" + filling * ((limits.MAX_BYTES - 2) // len(filling))
+    begin = time.process_time()
+    assert refused(data).code == "broken_picture"
+    assert time.process_time() - begin < 1.5
+
+
+def test_a_png_of_the_most_chunks_is_read_in_time(photo):
+    data = insert(encoded(photo, "PNG"), b"IDAT", chunk(b"tEXt", b"a\0b") * 90_000)
+    begin = time.process_time()
+    assert decode(data).size == photo.size
+    assert time.process_time() - begin < 3
