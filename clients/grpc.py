@@ -1,33 +1,15 @@
-"""Asks over gRPC, with the protocol that the installed TorchServe carries."""
+"""Asks over gRPC. The modules torchserve_inference_pb2* are compiled from the protocol that TorchServe's jar carries.
 
-import functools
-import importlib.resources
+It needs the packages grpcio, protobuf and googleapis-common-protos in the versions of constraints.txt, or later ones.
+"""
+
 import json
-import sys
-import tempfile
-import zipfile
-from pathlib import Path
 from typing import Any
 
 import grpc
 
-
-@functools.cache
-def _protocol():
-    """Compile the message classes and the service of TorchServe's inference.proto.
-
-    The file lies in the server's jar; grpcio-tools compiles it in memory. It imports google/rpc/status.proto,
-    which googleapis-common-protos puts beside the other packages.
-    """
-    jar = importlib.resources.files("ts") / "frontend" / "model-server.jar"
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(str(jar)) as archive:
-        proto = Path(folder) / "torchserve_inference.proto"
-        proto.write_bytes(archive.read("proto/inference.proto"))
-        sys.path.insert(0, folder)
-        try:
-            return grpc.protos_and_services(proto.name)
-        finally:
-            sys.path.remove(folder)
+from clients.torchserve_inference_pb2 import PredictionsRequest
+from clients.torchserve_inference_pb2_grpc import InferenceAPIsServiceStub
 
 
 class GrpcClient:
@@ -38,13 +20,12 @@ class GrpcClient:
     """
 
     def __init__(self, address: str, token: str, max_message_bytes: int = 32 * 1024 * 1024) -> None:
-        self._messages, services = _protocol()
         limits = [
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
         ]
         self._channel = grpc.insecure_channel(address, options=limits)
-        self.service = services.InferenceAPIsServiceStub(self._channel)
+        self.service = InferenceAPIsServiceStub(self._channel)
         self.metadata = (("protocol", "gRPC"), ("channel", address), ("authorization", f"Bearer {token}"))
 
     def __enter__(self) -> "GrpcClient":
@@ -53,15 +34,19 @@ class GrpcClient:
     def __exit__(self, *_) -> None:
         self._channel.close()
 
-    def request(self, endpoint: str, picture: bytes) -> Any:
+    def request(self, endpoint: str, picture: bytes, options: dict[str, str] | None = None) -> Any:
         """Return the message that asks an endpoint about an image's bytes."""
-        return self._messages.PredictionsRequest(model_name=endpoint, input={"image": picture})
+        beside = {name: value.encode() for name, value in (options or {}).items()}
+        return PredictionsRequest(model_name=endpoint, input={"image": picture} | beside)
 
-    def ask(self, endpoint: str, picture: bytes, timeout: float = 60) -> dict:
+    def ask(self, endpoint: str, picture: bytes, timeout: float = 60, options: dict[str, str] | None = None) -> dict:
         """Send an image's bytes to an endpoint and return the JSON answer.
 
+        options: such as {"detail": "verdicts"}.
         gRPC carries no status for one item of a batch: a request at fault is answered too, with an "error" member.
         Raises grpc.RpcError where no answer comes.
         """
-        answer = self.service.Predictions(self.request(endpoint, picture), metadata=self.metadata, timeout=timeout)
+        answer = self.service.Predictions(
+            self.request(endpoint, picture, options), metadata=self.metadata, timeout=timeout
+        )
         return json.loads(answer.prediction)

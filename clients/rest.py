@@ -16,7 +16,7 @@ def ask(
     answer = requests.post(
         f"{address}/predictions/{endpoint}",
         data=picture,
-        # Without a content type TorchServe refuses the body; what the file really is, the server finds out itself.
+        # What the file really is, the server finds out itself.
         headers={"Authorization": f"Bearer {token}", "Content-Type": "application/octet-stream"}
         | {f"ImageTrust-{name}": value for name, value in (options or {}).items()},
         timeout=timeout,

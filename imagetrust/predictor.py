@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imagetrust.answers import ANSWERS
-from imagetrust.errors import AnswerError, PredictionError
+from imagetrust.errors import AnswerError, PredictionError, RequestError
 from imagetrust.explain.cam import METHODS
 from imagetrust.explain.heatmap import heatmap_answer
 from imagetrust.explain.overlay import thumbnail
@@ -31,6 +31,10 @@ QUESTIONS = {
     "generator_type": ("generator_type",),
     "explanation": ("authenticity", "generator_type"),
 }
+# The options beside an image: all of them for an explanation, those of a heat map on TorchServe's own route.
+OPTIONS = ("detail", "class", "method", "place")
+HEATMAP_OPTIONS = ("class", "method")
+PLACES = ("hidden", "shown")
 DECIDED = "decided"  # the option `class`: the class that the first task decides for
 DETAILS = ("full", "verdicts")  # the option `detail` of an explanation: verdicts alone cost little more than one
 TRUST_ANCHORS = "trust_anchors.pem"  # in the model's folder, where the operator names some
@@ -109,32 +113,44 @@ class Predictor:
         return [answers[index] for index in range(len(requests))]
 
     def _prepare(self, request: Request, question: str) -> PreparedImage:
-        decoded = decode(request.image, self.min_side)
-        full = question == "explanation" and request.choice("detail", DETAILS, "full") == "full"
+        options = self._options(request, question)
+        full = options.get("detail") == "full"
         wants_heatmap = full if question == "explanation" else request.heatmap
+        decoded = decode(request.image, self.min_side)
         return PreparedImage(
             pixels=self.preprocessing.pixels(decoded.image),
             views=self.preprocessing.views_of(*decoded.size),
             size=decoded.size,
-            heatmap=self._heatmap(request, QUESTIONS[question], decoded.image) if wants_heatmap else None,
-            # After the options: a request that is refused makes no host be asked.
-            declared=self._declared(request, decoded) if full else None,
+            heatmap=HeatmapRequest(options["class"], options["method"], thumbnail(decoded.image))
+            if wants_heatmap
+            else None,
+            declared=self._declared(request.image, decoded, options["place"] == "shown") if full else None,
             file=decoded.facts() if full else None,
         )
 
-    def _heatmap(self, request: Request, tasks: Collection[str], image: Image.Image) -> HeatmapRequest:
-        classes = (DECIDED, *self._task_of_class(tasks))
-        return HeatmapRequest(
-            class_name=request.choice("class", classes, DECIDED),
-            method=request.choice("method", METHODS, "gradcam"),
-            small=thumbnail(image),
-        )
+    def _options(self, request: Request, question: str) -> dict[str, str]:
+        """Return the value of each option that the question has.
 
-    def _declared(self, request: Request, decoded: DecodedImage) -> dict[str, Any]:
+        Raises RequestError for one that it does not have and for another value.
+        """
+        offered = {
+            "detail": (DETAILS, "full"),
+            "class": ((DECIDED, *self._task_of_class(QUESTIONS[question])), DECIDED),
+            "method": (METHODS, "gradcam"),
+            "place": (PLACES, "hidden"),
+        }
+        allowed = OPTIONS if question == "explanation" else HEATMAP_OPTIONS if request.heatmap else ()
+        for name in request.options:
+            if name not in allowed:
+                those = f"those here are {', '.join(allowed)}" if allowed else "this endpoint has none"
+                raise RequestError("invalid_option", f"{name[:40]!r} is no option: {those}.", allowed=list(allowed))
+        return {name: request.choice(name, *offered[name]) for name in allowed}
+
+    def _declared(self, data: bytes, decoded: DecodedImage, include_places: bool) -> dict[str, Any]:
         return read_declarations(
-            request.image,
+            data,
             decoded,
-            include_places=request.choice("place", ("hidden", "shown"), "hidden") == "shown",
+            include_places=include_places,
             trust_anchors=self._trust_anchors,
             manifest_hosts=self._manifest_hosts,
         )

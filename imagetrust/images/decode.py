@@ -1,10 +1,13 @@
 """From the bytes of a file to an upright RGB image, within the limits, checked before anything is decoded."""
 
+import hashlib
 import io
+import re
+import struct
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -14,7 +17,9 @@ from PIL import Image, UnidentifiedImageError
 
 from imagetrust import limits
 from imagetrust.errors import RequestError
+from imagetrust.images.damage import readable_files
 from imagetrust.images.decoding_memory import decoding_bytes, is_animated_webp
+from imagetrust.images.unsupported import has_no_frame, tiff_layout, unsupported_kind
 
 pi_heif.register_heif_opener()
 
@@ -31,6 +36,9 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 _SAMPLE_FORMAT, _SIGNED = 339, 2  # a TIFF tag, and its value for integers that may be negative
+_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # further tags, and the second one's value for inverted grey
+# How the libraries say that they do not read a file of this kind, as against one that is damaged.
+_REFUSED_BY_LIBRARY = re.compile("unsupported|not supported|not yet supported|cannot handle", re.IGNORECASE)
 _BAND_PIXELS = 500_000  # how much of an image is converted at a time: a few megabytes
 
 
@@ -81,7 +89,10 @@ def decode(data: bytes, min_side: int | None = None) -> DecodedImage:
     min_side: a shorter side, in pixels, that is enough. A JPEG is then decoded at 1/2, 1/4 or 1/8 of its size as long
         as that much is left, which saves most of the time and memory of a large one. All of it where not
         given.
-    Raises RequestError where the file is empty, too large, of an unknown format, broken, or outside the limits.
+    A PNG's ancillary chunks are left out where they do not decide on the pixels or their checksum is wrong, as libpng
+    does. A JPEG without an end marker is decoded where all of its pixels are there.
+    Raises RequestError where the file is empty, too large, of an unknown or unsupported format, broken, or outside the
+    limits.
     """
     if not data:
         raise RequestError("empty_body", "The request carries no picture.")
@@ -91,6 +102,10 @@ def decode(data: bytes, min_side: int | None = None) -> DecodedImage:
             f"The file has {len(data)} bytes; the limit is {limits.MAX_BYTES}.",
             limit=limits.MAX_BYTES,
         )
+    if kind := unsupported_kind(data):
+        raise _unsupported(kind)
+    if has_no_frame(data):
+        raise _not_decoded(OSError("the JPEG has no frame header"))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata is reported in the answer, not in the worker's log
@@ -102,17 +117,57 @@ def decode(data: bytes, min_side: int | None = None) -> DecodedImage:
             "too_many_pixels", f"The picture has over {limits.MAX_PIXELS} pixels, the limit.", limit=limits.MAX_PIXELS
         ) from error
     except UnidentifiedImageError as error:
-        raise RequestError(
-            "unknown_format",
-            f"The file is not a picture in a supported format ({', '.join(limits.FORMATS)}).",
-            formats=list(limits.FORMATS),
-        ) from error
+        raise _not_opened(data) from error
     except Exception as error:  # decoders raise whatever their format's author chose, OSError to struct.error
-        raise RequestError("broken_picture", f"The picture cannot be decoded: {error}") from error
+        raise _not_decoded(error) from error
+
+
+def _unsupported(kind: str) -> RequestError:
+    return RequestError(
+        "unsupported_format",
+        f"The file is {kind}, which is not supported; send it as JPEG or PNG.",
+        formats=list(limits.FORMATS),
+    )
+
+
+def _not_decoded(error: Exception) -> RequestError:
+    if _REFUSED_BY_LIBRARY.search(str(error)):
+        return RequestError(
+            "unsupported_format",
+            f"The picture is of a kind that is not supported: {error}.",
+            formats=list(limits.FORMATS),
+        )
+    return RequestError("broken_picture", f"The picture cannot be decoded: {error}")
+
+
+def _not_opened(data: bytes) -> RequestError:
+    """Say why Pillow opens no file with these bytes: what the format that they begin like says, if there is one."""
+    for name in limits.FORMATS:
+        plugin, accepts = Image.OPEN[name]
+        if not accepts or accepts(data[:16]) is not True:
+            continue
+        if name == "TIFF" and (layout := tiff_layout(data)):
+            return _unsupported(layout)
+        try:
+            plugin(io.BytesIO(data), "")
+        except Exception as error:  # as above
+            return _not_decoded(error)
+    return RequestError(
+        "unknown_format",
+        f"The file is not a picture in a supported format ({', '.join(limits.FORMATS)}).",
+        formats=list(limits.FORMATS),
+    )
 
 
 def _decode(data: bytes, min_side: int | None) -> DecodedImage:
-    header, image = _load(data, min_side)
+    first, *others = readable_files(data)
+    header, image = _load(data, first, min_side)
+    for other in others:
+        digest = _digest(image)
+        del image
+        header, image = _load(data, other, min_side)
+        if _digest(image) != digest:
+            raise OSError("image file is truncated")
     if header.orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[header.orientation])
     image = _as_rgb(image)
@@ -122,9 +177,12 @@ def _decode(data: bytes, min_side: int | None) -> DecodedImage:
     return DecodedImage(image, size, header.format, header.mode, len(data), header.exif)
 
 
-def _load(data: bytes, min_side: int | None) -> tuple["_Header", Image.Image]:
-    """Decode an opaque image, not turned. What it was made from is let go."""
-    with Image.open(io.BytesIO(data), formats=limits.FORMATS) as opened:
+def _load(data: bytes, readable: IO[bytes], min_side: int | None) -> tuple["_Header", Image.Image]:
+    """Decode an opaque image, not turned. What it was made from is let go.
+
+    readable: the file as a decoder takes it, without its damage.
+    """
+    with Image.open(readable, formats=limits.FORMATS) as opened:
         _check_size(*opened.size)
         # MPO is a JPEG with further images behind the first, as many cameras write for previews.
         picture_format = "JPEG" if opened.format == "MPO" else str(opened.format)
@@ -138,24 +196,66 @@ def _load(data: bytes, min_side: int | None) -> tuple["_Header", Image.Image]:
         is_turned = exif.get(_ORIENTATION, 1) in _UPRIGHT
         _check_memory(stored_size, decoding_bytes(opened, data, stored_size, is_turned))
         reduced_from = stored_size if opened.size != stored_size else None
+        covered = _first_frame(opened, data)
         if picture_format == "WEBP" and not is_animated_webp(data):
             image = _still_webp(data)
         else:
             opened.load()
             image = _opaque(opened)
+        if covered:
+            image = _as_rgb(image)
+            _whiten_around(image, covered)
         # Pillow has turned a TIFF upright by now, and deleted its orientation.
         return _Header(picture_format, mode, exif, exif.get(_ORIENTATION, 1), reduced_from), image
 
 
+def _digest(image: Image.Image) -> bytes:
+    digest = hashlib.sha256()
+    for _, band in _bands(image):
+        digest.update(band.tobytes())
+    return digest.digest()
+
+
+def _first_frame(opened: Image.Image, data: bytes) -> tuple[int, int, int, int] | None:
+    """Return the box that the first frame of an animation covers, where that is not all of it."""
+    box: tuple[int, int, int, int] = (0, 0, *opened.size)
+    if opened.format == "GIF":
+        box = opened.tile[0].extents  # type: ignore[attr-defined]
+    elif opened.format == "WEBP" and is_animated_webp(data) and (start := data.find(b"ANMF", 30)) >= 0:
+        # The container's document: X and Y in units of 2 pixels, width and height less 1, 24 bits each.
+        across, down, width, height = (
+            int.from_bytes(data[at : at + 3], "little") for at in range(start + 8, start + 20, 3)
+        )
+        box = (2 * across, 2 * down, 2 * across + width + 1, 2 * down + height + 1)
+    return box if box != (0, 0, *opened.size) else None
+
+
+def _whiten_around(image: Image.Image, box: tuple[int, int, int, int]) -> None:
+    """Paint an RGB image white outside the box, as browsers show what a first frame leaves uncovered."""
+    left, top, right, bottom = box
+    width, height = image.size
+    for outside in (
+        (0, 0, width, top),
+        (0, bottom, width, height),
+        (0, top, left, bottom),
+        (right, top, width, bottom),
+    ):
+        if outside[0] < outside[2] and outside[1] < outside[3]:
+            image.paste("white", outside)
+
+
 def _read_exif(opened: Image.Image) -> Image.Exif:
     """Read the EXIF tags, without the orientation that Pillow would take from XMP: browsers do not look there."""
-    if opened.info.get("exif"):
-        exif = Image.Exif()
-        exif.load(opened.info["exif"])
-        return exif
-    for name in ("xmp", "XML:com.adobe.xmp"):
-        opened.info.pop(name, None)
-    return opened.getexif()
+    exif = Image.Exif()
+    try:
+        if opened.info.get("exif"):
+            exif.load(opened.info["exif"])
+            return exif
+        for name in ("xmp", "XML:com.adobe.xmp"):
+            opened.info.pop(name, None)
+        return opened.getexif()
+    except (SyntaxError, ValueError, struct.error):  # no EXIF at all, whatever its place says
+        return Image.Exif()
 
 
 def _check_size(width: int, height: int) -> None:
@@ -234,31 +334,37 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Floats count as 0..1 where they fit and as 0..255 where they do not; 16 bits as they are.
+    """Floats count as 0..1 where they fit and as 0..255 where they do not; up to 16 bits as they are.
 
-    Integers of 32 bits count as 8, 16 or 32 bits: the least that holds their largest value.
+    Integers of 32 bits count as 8, 16 or 32 bits: the least that holds their largest value. Negative values are black.
     """
-    is_unsigned = image.mode == "I" and getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, (1,))[0] != _SIGNED
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(_BITS, (16,))[0]
+    is_signed = tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED
+    is_inverted = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
     def numbers(band: Image.Image) -> NDArray[Any]:
         grey: NDArray[Any] = np.asarray(band)
         if np.issubdtype(grey.dtype, np.floating):
             np.nan_to_num(grey := grey.copy(), copy=False)
             return grey
-        return grey.view(np.uint32) if is_unsigned else grey.clip(0)
+        return grey.view(np.uint32) if image.mode == "I" and not is_signed else grey.clip(0)
 
     top = max(numbers(band).max() for _, band in _bands(image))
+    full: float
     if image.mode == "F":
-        scale = 255.0 if top <= 1.0 else 1.0
-    elif image.mode == "I" and top <= 255:
-        full = 255
-    elif image.mode != "I" or top <= 65535:
-        full = 65535
+        full = 1 if top <= 1.0 else 255
+    elif bits <= 16:
+        full = 2 ** (bits - is_signed) - 1
     else:
-        full = 2**32 - 1 if is_unsigned else 2**31 - 1
+        full = next(most for most in (255, 65535, 2 ** (bits - is_signed) - 1) if top <= most)
     canvas = Image.new("L", image.size)
     for box, band in _bands(image):
         grey = numbers(band)
-        eight = np.clip(grey * scale + 0.5, 0, 255) if image.mode == "F" else grey.astype(np.uint64) * 255 // full
-        canvas.paste(Image.fromarray(eight.astype(np.uint8)), box)
+        if image.mode == "F":
+            grey = np.clip(grey * (255 / full) + 0.5, 0, 255)
+        else:
+            grey = grey.astype(np.uint64) * 255 // int(full)
+        eight = grey.astype(np.uint8)
+        canvas.paste(Image.fromarray(255 - eight if is_inverted else eight), box)
     return canvas

@@ -1,15 +1,19 @@
 """A batch goes from TorchServe's own context to answers with their statuses."""
 
+import base64
 import json
+import os
 import shutil
 
 import pytest
 from ts.context import Context, RequestProcessor
+from ts.service import Service
 
 from handlers.authenticity import Authenticity
 from handlers.explanation import Explanation
 from handlers.generator_type import GeneratorType
-from handlers.torchserve import MODEL
+from handlers.read_request import Repeated
+from handlers.torchserve import MODEL, retrieve_data
 from imagetrust.predictor import QUESTIONS
 from tests.procedural import encoded
 
@@ -83,3 +87,40 @@ def test_settings_reach_the_predictor(make_context):
         Authenticity().initialize(make_context(1, precision="int4"))
     with pytest.raises(ValueError, match=r"example\.com"):
         Explanation().initialize(make_context(1, manifest_hosts=["example.com/path"]))
+
+
+def test_a_field_that_a_request_has_twice_is_kept_twice():
+    def sent(*names: str) -> dict[str, object]:
+        parameters = [
+            {"name": name, "contentType": "", "value": name.encode() + bytes([n])} for n, name in enumerate(names)
+        ]
+        return {"requestId": b"r", "headers": [], "parameters": parameters}
+
+    _, data, ids = retrieve_data([sent("image", "image"), sent("image", "class")])
+    assert data[0] == {"image": [b"image\0", b"image\1"]} and isinstance(data[0]["image"], Repeated)
+    assert data[1] == {"image": b"image\0", "class": b"class\1"} and set(ids) == {0, 1}
+
+
+def test_a_worker_leaves_the_reading_of_bodies_to_us(endpoint):
+    assert Service.retrieve_data_for_inference is retrieve_data
+    assert os.environ["TS_DECODE_INPUT_REQUEST"] == "false"
+
+
+@pytest.mark.parametrize("name", ["clas", "Class", "detail "])
+def test_an_option_that_is_not_offered_is_named(endpoint, make_context, photo, name):
+    context = make_context(1)
+    (body,) = endpoint.handle([{"image": encoded(photo, "JPEG"), name: b"verdicts"}], context)
+    error = json.loads(body)["error"]
+    assert error["code"] == "invalid_option" and repr(name) in error["message"]
+    assert error["allowed"] == (["detail", "class", "method", "place"] if endpoint.question == "explanation" else [])
+
+
+def test_the_bodies_of_kserve_on_every_endpoint(endpoint, make_context, photo):
+    text = base64.b64encode(encoded(photo, "PNG")).decode()
+    tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [text]}
+    bodies = [{"image": text}, {"instances": [{"image": {"b64": text}}]}, {"inputs": [tensor]}]
+    plain, first, second = (
+        json.loads(endpoint.handle([{"body": json.dumps(body).encode()}], make_context(1))[0]) for body in bodies
+    )
+    assert first == {"predictions": [plain]}
+    assert json.loads(second["outputs"][0]["data"][0]) == plain and second["model_name"] == endpoint.question

@@ -1,5 +1,6 @@
 """Every format that is promised decodes; everything else gets an error that says why."""
 
+import hashlib
 import io
 import struct
 import subprocess
@@ -21,6 +22,8 @@ from imagetrust.images.decode import decode
 from imagetrust.images.decoding_memory import decoding_bytes
 from tests.procedural import encoded
 
+# Of the golden photographs and gradient.heic, whole and at a part of their size, as version 0.5 decoded them.
+_GOLDEN_PIXELS = "9a15dffc56444924e2cc5f574e5781bb8a87e77446d4a1034a0395e82ab36b93"
 HEIC = Path(__file__).parent.parent / "data" / "gradient.heic"
 
 
@@ -48,6 +51,35 @@ def test_formats(photo, name, image_format, options, tolerance):
     assert decoded.image.mode == "RGB"
     assert decoded.image.size == photo.size
     assert colour_error(decoded.image, photo) <= tolerance
+
+
+def test_ordinary_files_keep_their_pixels():
+    """Models were trained on these very pixels: a change of decoding that changes them needs new models."""
+    digest = hashlib.sha256()
+    files = [HEIC, *sorted((ROOT / "tests" / "golden").rglob("*.jpg"))]
+    for file in files:
+        for min_side in (None, 64):
+            digest.update(decode(file.read_bytes(), min_side).image.tobytes())
+    assert len(files) == 32 and digest.hexdigest() == _GOLDEN_PIXELS
+
+
+_STORED = {
+    "PNG": ("RGB", "L", "P", "1", "RGBA", "LA", "I;16"),
+    "TIFF": ("RGB", "L", "P", "1", "RGBA", "LA", "I;16"),
+    "GIF": ("L", "P", "1"),
+    "BMP": ("RGB", "L", "P", "1", "RGBA"),
+    "WEBP": ("RGB", "RGBA"),
+}
+
+
+@pytest.mark.parametrize(("image_format", "mode"), [(name, mode) for name, modes in _STORED.items() for mode in modes])
+def test_what_is_stored_without_loss_is_what_is_seen(photo, image_format, mode):
+    picture = photo.convert("L" if mode == "I;16" else mode)
+    expected = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), picture.convert("RGBA")).convert("RGB")
+    if mode == "I;16":
+        picture = Image.fromarray(np.asarray(picture).astype(np.uint16) * 257)
+    options = {"lossless": True} if image_format == "WEBP" else {}
+    assert decode(encoded(picture, image_format, **options)).image.tobytes() == expected.tobytes()
 
 
 def test_cmyk_jpeg(photo):
@@ -108,9 +140,7 @@ def test_32_bit_grey_counts_as_the_least_bits_that_hold_it(top, signed):
 
 
 def test_the_uint32_grey_of_the_cases():
-    file = ROOT.parent / "shared" / "cases" / "uint32_grey.tif"
-    if not file.exists():
-        pytest.skip("needs ../shared/cases, which this checkout does not have")
+    file = ROOT / "tests" / "data" / "cases" / "uint32_grey.tif"
     raw = np.asarray(Image.open(file)).view(np.uint32)
     decoded = np.asarray(decode(file.read_bytes()).image)[..., 0]
     assert len(np.unique(decoded)) > 2
@@ -250,16 +280,13 @@ def test_empty():
     assert error_code(b"") == "empty_body"
 
 
-@pytest.mark.parametrize(
-    "data", [b"hello world", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%PDF-1.7", b"\0" * 999]
-)
+@pytest.mark.parametrize("data", [b"hello world", b"<a><b/></a>", b"\0" * 999, b"RIFF\0\0\0\0WAVX" + bytes(99)])
 def test_not_a_picture(data):
     assert error_code(data) == "unknown_format"
 
 
-@pytest.mark.parametrize("image_format", ["JPEG2000", "ICO", "PPM", "TGA"])
-def test_formats_that_are_not_promised(photo, image_format):
-    assert error_code(encoded(photo.resize((64, 64)), image_format)) == "unknown_format"
+def test_a_format_without_a_signature_is_unknown(photo):
+    assert error_code(encoded(photo.resize((64, 64)), "PCX")) == "unknown_format"
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP"])
@@ -300,7 +327,9 @@ def test_mutated_files_never_raise_anything_else(data):
     try:
         assert decode(bytes(content)).image.mode == "RGB"
     except RequestError as error:
-        assert error.code in ("broken_picture", "unknown_format", "too_many_pixels", "too_small")
+        assert error.code in (
+            "broken_picture", "unknown_format", "unsupported_format", "too_many_pixels", "too_small",
+        )  # fmt: skip
 
 
 def _png(width: int, height: int, bit_depth: int, rows: bytes) -> bytes:
@@ -423,6 +452,31 @@ def test_an_animated_webp_is_bounded_and_shows_its_first_frame(tmp_path):
     done = subprocess.run([sys.executable, "-c", _GROWTH, str(file)], cwd=ROOT, capture_output=True, text=True)
     grown, seen = done.stdout.split()
     assert seen == "227,177,152" and float(grown) < 350
+
+
+@pytest.mark.parametrize(
+    ("image_format", "options"),
+    [("JPEG", {"progressive": True}), ("JPEG", {}), ("GIF", {}), ("PNG", {"pnginfo": PngInfo()})],
+)
+def test_the_memory_of_damaged_files_is_bounded_alike(tmp_path, image_format, options):
+    """A JPEG without its end marker is decoded twice, a partial GIF is painted, a PNG is read past its bad chunk."""
+    picture = Image.new(
+        "P" if image_format == "GIF" else "RGB", (_BIG, 7990), 1 if image_format == "GIF" else (200, 100, 50)
+    )
+    if image_format == "GIF":
+        picture.putpalette([1, 2, 3, 200, 100, 50])
+    data = encoded(picture, image_format, **options)
+    if image_format == "JPEG":
+        data = data[:-2]
+    elif image_format == "GIF":
+        data = data[:8] + struct.pack("<H", _BIG) + data[10:]
+    else:
+        data = data.replace(b"\0\0\0\0IEND", b"\0\0\0\1prVtx\0\0\0\0" + b"\0\0\0\0IEND")
+    (tmp_path / "file").write_bytes(data)
+    done = subprocess.run([sys.executable, "-c", _GROWTH, tmp_path / "file"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    grown, seen = done.stdout.split()
+    assert seen == "200,100,50" and float(grown) < 350, f"{float(grown):.0f} MB"
 
 
 def test_a_jpeg_whose_components_come_one_by_one_is_counted_as_progressive(photo):

@@ -13,7 +13,8 @@ import grpc
 import pytest
 from PIL import Image
 
-from clients.grpc import _protocol
+from clients import torchserve_inference_pb2 as messages
+from clients import torchserve_inference_pb2_grpc as services
 from loadtests.recorder import Request, read_requests
 from server.settings import ROOT
 
@@ -66,7 +67,6 @@ class Listening(http.server.ThreadingHTTPServer):
 @pytest.fixture(scope="module")
 def addresses():
     """Of the REST and of the gRPC server."""
-    messages, services = _protocol()
 
     class Grpc(services.InferenceAPIsServiceServicer):
         def Predictions(self, request, context):

@@ -1,6 +1,7 @@
 """What a caller sees over REST, from the real server."""
 
 import base64
+import gzip
 import io
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,10 @@ def post(server, endpoint, **request):
 def raw(body: bytes, content_type: str = "image/jpeg") -> dict:
     """What `post` sends as it is."""
     return {"data": body, "headers": {"Content-Type": content_type}}
+
+
+def as_json(data: bytes) -> str:
+    return json.dumps({"image": base64.b64encode(data).decode()})
 
 
 def is_valid(answer: dict, kind: str) -> bool:
@@ -96,6 +101,7 @@ def test_the_same_picture_however_it_is_sent(server, photo):
     [
         ("unknown_format", lambda photo: raw(b"hello")),
         ("broken_picture", lambda photo: raw(encoded(photo, "JPEG")[:300])),
+        ("unsupported_format", lambda photo: raw(encoded(photo, "JPEG2000"))),
         ("too_small", lambda photo: raw(encoded(photo.resize((90, 5)), "PNG"))),
         ("too_many_pixels", lambda photo: raw(encoded(Image.new("1", (9000, 9000)), "PNG"))),
         ("too_many_bytes", lambda photo: raw(bytes(limits.MAX_BYTES + 1))),
@@ -109,6 +115,77 @@ def test_bad_requests_get_400_and_a_reason(server, photo, endpoint, code, reques
     answer = post(server, endpoint, **request_of(photo))
     assert answer.status_code == 400
     assert is_valid(answer.json(), "error") and answer.json()["error"]["code"] == code
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        lambda data: {"data": data, "headers": {"Content-Type": ""}},
+        lambda data: raw(data, "Image/PNG; charset=binary"),
+        lambda data: raw(data, "application/json"),
+        lambda data: raw(base64.encodebytes(data), "text/plain"),
+        lambda data: raw(as_json(data).encode("utf-8-sig"), "application/json"),
+        lambda data: raw(as_json(data).encode("utf-16"), "Application/JSON"),
+        lambda data: {"data": {"image": base64.b64encode(data).decode()}},
+        lambda data: {"files": {"image": base64.encodebytes(data)}},
+        lambda data: {"files": {"image[]": data}},
+    ],
+)  # fmt: skip
+def test_what_clients_send_is_honoured(server, photo, request_of):
+    data = encoded(photo, "PNG")
+    answer = post(server, "authenticity", **request_of(data))
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["logits"] == pytest.approx(
+        post(server, "authenticity", **raw(data)).json()["logits"], abs=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "word", "request_of"),
+    [
+        ("several_pictures", "one picture", lambda data: {"files": [("image", data), ("image", data)]}),
+        ("several_pictures", "one picture", lambda data: {"files": [("image[]", data), ("image[]", data)]}),
+        ("unsupported_encoding", "gzip",
+         lambda data: {"data": gzip.compress(data), "headers": {"Content-Encoding": "gzip"}}),
+        ("no_image_field", "application/octet-stream",
+         lambda data: {"data": {"picture": base64.b64encode(data).decode()}}),
+        ("invalid_option", "'detial'", lambda data: {"files": {"image": data}, "data": {"detial": "verdicts"}}),
+        ("invalid_option", "'detial'", lambda data: {"data": data, "headers": {"ImageTrust-Detial": "verdicts"}}),
+        ("invalid_option", "must be one of", lambda data: {"files": {"data": data}, "data": {"class": "dog"}}),
+    ],
+)  # fmt: skip
+def test_what_would_be_ignored_is_refused(server, photo, code, word, request_of):
+    answer = post(server, "explanation", **request_of(encoded(photo, "PNG")))
+    assert answer.status_code == 400 and is_valid(answer.json(), "error")
+    assert answer.json()["error"]["code"] == code and word in answer.json()["error"]["message"]
+
+
+def test_an_option_beside_a_picture_of_another_name(server, photo):
+    answer = post(server, "explanation", files={"data": encoded(photo, "PNG")}, data={"class": "diffusion"})
+    assert answer.status_code == 200 and answer.json()["inferred"]["heatmap"]["class"] == "diffusion"
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_kserves_protocols(server, photo, endpoint):
+    text = base64.b64encode(encoded(photo, "PNG")).decode()
+    tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [text]}
+    first = requests.post(
+        f"{server.addresses.inference}/v1/models/{endpoint}:predict",
+        json={"instances": [{"image": {"b64": text}}]},
+        headers=server.headers(),
+        timeout=60,
+    )
+    second = requests.post(
+        f"{server.addresses.inference}/v2/models/{endpoint}/infer",
+        json={"id": "7", "inputs": [tensor]},
+        headers=server.headers(),
+        timeout=60,
+    )
+    assert (first.status_code, second.status_code) == (200, 200)
+    (answer,) = first.json()["predictions"]
+    assert is_valid(answer, endpoint) and is_valid(first.json(), "kserve_v1") and is_valid(second.json(), "kserve_v2")
+    assert is_valid(json.loads(second.json()["outputs"][0]["data"][0]), endpoint)
+    assert second.json()["model_name"] == endpoint and second.json()["id"] == "7"
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
