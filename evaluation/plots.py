@@ -97,3 +97,18 @@ def lines(path: Path, series: Mapping[str, Mapping[str, float]], title: str, lab
     axes.tick_params(axis="x", rotation=30)
     axes.legend()
     _write(figure, path)
+
+
+def cost_accuracy(path: Path, points: Sequence[tuple[str, float, float, float]], title: str) -> None:
+    """Draw balanced accuracy and AUC over cost. points: (name, CPU seconds an image, balanced accuracy, AUC)."""
+    figure, axes = _axes(5.5, 3.5)
+    names, seconds, accuracy, auc = zip(*sorted(points, key=lambda one: one[1]), strict=True)
+    axes.plot(seconds, accuracy, marker="o", color=_BAR, label="balanced accuracy")
+    axes.plot(seconds, auc, marker="s", color=_INTERVAL, label="AUC")
+    for end in (0, -1):
+        axes.annotate(
+            names[end], (seconds[end], accuracy[end]), xytext=(0, -14), textcoords="offset points", ha="center"
+        )
+    axes.set(xlabel="CPU seconds an image", title=title)
+    axes.legend()
+    _write(figure, path)

@@ -3,6 +3,7 @@
 The model card follows Mitchell et al. 2019, "Model Cards for Model Reporting" (arXiv 1810.03993).
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from imagetrust.models.config import ModelConfig
 from imagetrust.models.registry import backbone_of
 
 _MISSING = "–"
+LESSON = "lesson.json"  # of a backbone that another taught (training.teach)
 
 
 def percent(value: Any) -> str:
@@ -53,10 +55,16 @@ def render(template: str, release: Path) -> str:
     Raises ValueError where the release's description cannot be read.
     """
     config = ModelConfig.read(release)
+    lesson = release / LESSON
     text = (
         environment()
         .get_template(template)
-        .render(config=config, backbone=backbone_of(config.backbone), metrics=read_metrics(release))
+        .render(
+            config=config,
+            backbone=backbone_of(config.backbone),
+            lesson=json.loads(lesson.read_bytes()) if lesson.exists() else None,
+            metrics=read_metrics(release),
+        )
     )
     return text.rstrip() + "\n"
 

@@ -25,7 +25,7 @@ from evaluation import report
 from evaluation.held_out import score_groups
 from evaluation.metrics_file import METRICS, read_metrics, write_sections
 from evaluation.predict import fp32_engine, predict
-from evaluation.render import render
+from evaluation.render import LESSON, render
 from evaluation.wild import wild_half
 from imagetrust.files import file_sha256, replace_bytes
 from imagetrust.models.config import CONFIG, TASKS, WEIGHTS, ModelConfig, Training
@@ -135,6 +135,8 @@ def release(
         save_file(load_file(fitted / WEIGHTS), made / WEIGHTS)
         msgspec.structs.replace(config, weights_sha256=file_sha256(made / WEIGHTS)).write(made)
         recipe.write(made)
+        if (lesson := Path(recipe.start) / LESSON).exists():
+            shutil.copyfile(lesson, made / LESSON)
     if not (made / GATE).exists():
         quantise(made, data, recipe.seed, runs)
     if embeddings:

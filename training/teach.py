@@ -28,6 +28,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate, mse_loss
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
+from evaluation.render import LESSON
 from imagetrust.errors import AnswerError
 from imagetrust.files import replace_bytes, replace_file
 from imagetrust.images.decode import decode
@@ -49,7 +50,6 @@ from training.train import (
     save_model,
 )
 
-LESSON = "lesson.json"
 COMPONENTS, PLACE_COMPONENTS, PLACES = 512, 256, 7  # of an embedding; of a place; places a side
 FITTED_TO = 2048  # images that the components are of
 NATIVE, STRENGTH = 0.3, 0.7  # of the augmented versions (training.augment)
@@ -60,11 +60,13 @@ BATCH = 8  # images that the teacher sees at once
 class Lesson(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What decides what a student learns.
 
-    teacher_sha256: of the teacher's weights. versions: of each image, the first as served. epochs: one draws each image
-    once, in one of its versions. sizes: sides of the student's input, pixels, each for an equal part of the epochs.
+    teacher: its backbone and version. teacher_sha256: of its weights. versions: of each image, the first as served.
+    epochs: one draws each image once, in one of its versions. sizes: sides of the student's input, pixels, each for an
+    equal part of the epochs.
     """
 
     student: str
+    teacher: str
     teacher_sha256: str
     start: str | None
     seed: int
@@ -145,6 +147,7 @@ def main() -> None:
         teacher = Model(arguments.teacher)
         lesson = Lesson(
             student=arguments.student,
+            teacher=f"{teacher.config.backbone} {teacher.config.version}",
             teacher_sha256=teacher.config.weights_sha256,
             start=str(arguments.start) if arguments.start else None,
             seed=arguments.seed,

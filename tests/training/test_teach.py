@@ -33,8 +33,8 @@ def teacher(tmp_path, monkeypatch) -> Model:
 @pytest.fixture
 def lesson(teacher) -> Lesson:
     return Lesson(
-        student="student", teacher_sha256=teacher.config.weights_sha256, start=None, seed=0, versions=2, epochs=3,
-        sizes=(32, 64), batch=8, learning_rate=0.02,
+        student="student", teacher="tiny 0.0", teacher_sha256=teacher.config.weights_sha256, start=None, seed=0,
+        versions=2, epochs=3, sizes=(32, 64), batch=8, learning_rate=0.02,
     )  # fmt: skip
 
 
