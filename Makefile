@@ -71,7 +71,7 @@ train: .venv/train.stamp ## train a backbone with two heads: make train DATA=roo
 
 evaluate: .venv/train.stamp ## score the served release by every protocol on DATA and WILD
 	@test -d "$(DATA)" || { echo "No data set at $(DATA). Evaluation needs an ArtiFact root: make evaluate DATA=path"; exit 2; }
-	$(PY) -m evaluation.report --release "model_store/$$(cat model_store/current)" --data "$(DATA)" \
+	$(PY) -m evaluation.report --release "model_store/$$(head -n 1 model_store/current)" --data "$(DATA)" \
 	  $(if $(wildcard $(WILD)),--wild "$(WILD)")
 
 release: .venv/train.stamp ## train, calibrate, quantise, score and release: make release VERSION=0.5 RECIPE=file

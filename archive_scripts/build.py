@@ -32,8 +32,8 @@ PACKAGES = ("handlers", "imagetrust")  # that an archive carries
 
 
 def current_release(store: Path = MODEL_STORE) -> Path:
-    """Return the folder of the release that `current` names."""
-    return store / (store / "current").read_text().strip()
+    """Return the folder of the release that `current` names first, the default."""
+    return store / (store / "current").read_text().split()[0]
 
 
 def build(serving: Path, endpoint: str, model_store: Path, settings: Mapping[str, Any] | None = None) -> Path:

@@ -151,10 +151,26 @@ def release(
 
     shutil.copytree(made, store / f".{version}.partial", dirs_exist_ok=True)
     (store / f".{version}.partial").rename(target)
-    replace_bytes(store / "current", f"{version}\n".encode())
-    if readme:
+    served = add_version(store / "current", version)
+    if readme and served[0] == version:
         update_table(readme, target)
     return target
+
+
+def add_version(current: Path, version: str) -> list[str]:
+    """Write a version among those that are served, and return them, the default first.
+
+    It takes the place of the one of its kind, which is what follows the hyphen: 1.1-fast of 1.0-fast, 1.1 of 1.0.
+    """
+
+    def kind(name: str) -> str:
+        return name.partition("-")[2]
+
+    served = current.read_text().split() if current.exists() else []
+    replaced = [version if kind(name) == kind(version) else name for name in served]
+    names = list(dict.fromkeys(replaced if version in replaced else [*replaced, version]))
+    replace_bytes(current, "".join(f"{name}\n" for name in names).encode())
+    return names
 
 
 def refitted(made: Path, out: Path, recipe: Recipe, records: list[Record], embeddings: Embeddings) -> Path:

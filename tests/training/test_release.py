@@ -25,7 +25,7 @@ from training import release as module
 from training.data import data_digest, read_artifact
 from training.groups import GROUPS, Group
 from training.recipe import RecipeError
-from training.release import release, update_table
+from training.release import add_version, release, update_table
 
 SMALLEST = replaced(epochs=1, size=32, crop_size=32)
 SMALLEST_SIZES = Sizes(corrupted=4, attacked=2, mapped=1)
@@ -174,3 +174,12 @@ def test_a_frozen_backbone_sees_each_image_once(data, two_groups, tmp_path, phot
     prepare(target, tmp_path / "model")
     (answer,) = Predictor(tmp_path / "model").predict([Request(encoded(photo, "JPEG"))], "explanation")
     assert answer["inferred"]["authenticity"]["model"]["version"] == "9.9"
+
+
+def test_a_version_takes_the_place_of_the_one_of_its_kind(tmp_path):
+    current = tmp_path / "current"
+    assert add_version(current, "1.0") == ["1.0"]
+    assert add_version(current, "1.0-fast") == ["1.0", "1.0-fast"]
+    assert add_version(current, "1.1") == ["1.1", "1.0-fast"]
+    assert add_version(current, "1.1-fast") == ["1.1", "1.1-fast"]
+    assert current.read_text() == "1.1\n1.1-fast\n"
