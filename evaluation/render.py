@@ -15,7 +15,7 @@ from imagetrust.models.config import ModelConfig
 from imagetrust.models.registry import backbone_of
 
 _MISSING = "–"
-LESSON = "lesson.json"  # of a backbone that another taught (training.teach)
+LESSONS = "lessons.json"  # of a backbone that another model taught (training.teach)
 
 
 def percent(value: Any) -> str:
@@ -55,14 +55,14 @@ def render(template: str, release: Path) -> str:
     Raises ValueError where the release's description cannot be read.
     """
     config = ModelConfig.read(release)
-    lesson = release / LESSON
+    lessons = release / LESSONS
     text = (
         environment()
         .get_template(template)
         .render(
             config=config,
             backbone=backbone_of(config.backbone),
-            lesson=json.loads(lesson.read_bytes()) if lesson.exists() else None,
+            lessons=json.loads(lessons.read_bytes()) if lessons.exists() else [],
             metrics=read_metrics(release),
         )
     )

@@ -25,9 +25,9 @@ from evaluation import report
 from evaluation.held_out import score_groups
 from evaluation.metrics_file import METRICS, read_metrics, write_sections
 from evaluation.predict import fp32_engine, predict
-from evaluation.render import LESSON, render
+from evaluation.render import LESSONS, render
 from evaluation.wild import wild_half
-from imagetrust.files import file_sha256, replace_bytes
+from imagetrust.files import file_sha256, replace_bytes, replace_json
 from imagetrust.models.config import CONFIG, TASKS, WEIGHTS, ModelConfig, Training
 from imagetrust.models.model import Model
 from imagetrust.runtime.precision_gate import GATE, Gate
@@ -38,6 +38,7 @@ from training.embeddings import Embeddings
 from training.held_out import HeldOutRun, calibrate, labelled_predictions, score_runs, train_runs
 from training.quantise import quantise
 from training.recipe import Recipe, RecipeError, add_recipe_arguments, claim, recipe_of
+from training.teach import LESSON, lessons_of
 from training.train import CURVES, train
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -135,8 +136,8 @@ def release(
         save_file(load_file(fitted / WEIGHTS), made / WEIGHTS)
         msgspec.structs.replace(config, weights_sha256=file_sha256(made / WEIGHTS)).write(made)
         recipe.write(made)
-        if (lesson := Path(recipe.start) / LESSON).exists():
-            shutil.copyfile(lesson, made / LESSON)
+        if (Path(recipe.start) / LESSON).exists():
+            replace_json(made / LESSONS, lessons_of(Path(recipe.start)))
     if not (made / GATE).exists():
         quantise(made, data, recipe.seed, runs)
     if embeddings:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -28,7 +29,6 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate, mse_loss
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from evaluation.render import LESSON
 from imagetrust.errors import AnswerError
 from imagetrust.files import replace_bytes, replace_file
 from imagetrust.images.decode import decode
@@ -50,6 +50,7 @@ from training.train import (
     save_model,
 )
 
+LESSON = "lesson.json"
 COMPONENTS, PLACE_COMPONENTS, PLACES = 512, 256, 7  # of an embedding; of a place; places a side
 FITTED_TO = 2048  # images that the components are of
 NATIVE, STRENGTH = 0.3, 0.7  # of the augmented versions (training.augment)
@@ -261,6 +262,13 @@ def claim(out: Path, lesson: Lesson) -> None:
         replace_bytes(out / LESSON, msgspec.json.format(msgspec.json.encode(lesson), indent=1) + b"\n")
     elif msgspec.json.decode((out / LESSON).read_bytes(), type=Lesson) != lesson:
         raise RecipeError(f"{out} holds a run of another lesson: choose another folder, or remove it")
+
+
+def lessons_of(folder: Path) -> list[dict[str, Any]]:
+    """Return the lessons that made the student in a folder, in order, each with `taught`, its epochs that were run."""
+    lesson = msgspec.json.decode((folder / LESSON).read_bytes())
+    earlier = lessons_of(Path(lesson["start"])) if lesson["start"] else []
+    return [*earlier, lesson | {"taught": len((folder / CURVES).read_text().splitlines()) - 1}]
 
 
 def read_lessons(teacher: Model, lesson: Lesson, data: Path, folder: Path) -> list[Version]:

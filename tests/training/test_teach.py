@@ -14,7 +14,7 @@ from tests.releases import untrained_release
 from training import teach as module
 from training.data import read_artifact, split_of
 from training.recipe import RecipeError
-from training.teach import Lesson, read_lessons, teach
+from training.teach import Lesson, lessons_of, read_lessons, teach
 from training.train import CURVES
 
 STUDENT = dataclasses.replace(TINY, name="student", features=lambda: torch.nn.Conv2d(3, 16, 8, stride=8), channels=16)
@@ -47,7 +47,10 @@ def test_a_student_learns_without_labels_and_starts_a_recipe(teacher, lesson, da
     teach(msgspec.structs.replace(lesson, sizes=(64,)), teacher, data_root, tmp_path / "taught")
     found = errors(tmp_path / "taught")
     assert len(found) == 3 and found[-1] < 0.7 * found[0]
-    student = Model(tmp_path / "taught", calibrated=False)
+    further = msgspec.structs.replace(lesson, start=str(tmp_path / "taught"), epochs=1)
+    teach(further, teacher, data_root, tmp_path / "further", tmp_path / "taught" / "lessons")
+    assert [one["taught"] for one in lessons_of(tmp_path / "further")] == [3, 1]
+    student = Model(tmp_path / "further", calibrated=False)
     assert student.network(torch.rand(2, 3, 64, 64))[1].shape == (2, 16)
 
 
