@@ -1,6 +1,7 @@
 """From the bytes of a file to an upright RGB image, within the limits, checked before anything is decoded."""
 
 import io
+import struct
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -148,14 +149,20 @@ def _load(data: bytes, min_side: int | None) -> tuple["_Header", Image.Image]:
 
 
 def _read_exif(opened: Image.Image) -> Image.Exif:
-    """Read the EXIF tags, without the orientation that Pillow would take from XMP: browsers do not look there."""
-    if opened.info.get("exif"):
-        exif = Image.Exif()
-        exif.load(opened.info["exif"])
-        return exif
-    for name in ("xmp", "XML:com.adobe.xmp"):
-        opened.info.pop(name, None)
-    return opened.getexif()
+    """Read the EXIF tags, without the orientation that Pillow would take from XMP: browsers do not look there.
+
+    Broken EXIF data are none here, since a browser shows the image all the same.
+    """
+    try:
+        if opened.info.get("exif"):
+            exif = Image.Exif()
+            exif.load(opened.info["exif"])
+            return exif
+        for name in ("xmp", "XML:com.adobe.xmp"):
+            opened.info.pop(name, None)
+        return opened.getexif()
+    except (SyntaxError, ValueError, struct.error):
+        return Image.Exif()
 
 
 def _check_size(width: int, height: int) -> None:

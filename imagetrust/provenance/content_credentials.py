@@ -59,8 +59,9 @@ def read_content_credentials(
         check_size(len(manifest_store), MAX_MANIFEST_BYTES)
         try:
             return Reading((_checked(file, manifest_store, trust_anchors, is_embedded=True),))
-        except c2pa.C2paError.ManifestNotFound:  # JUMBF of another kind, such as JPEG 360
-            pass
+        except c2pa.C2paError.ManifestNotFound:
+            if b"c2pa" in manifest_store:  # else JUMBF of another kind, such as JPEG 360
+                raise
     if not provenance:
         return NOTHING
     if provenance.lower().startswith(("http://", "https://")):

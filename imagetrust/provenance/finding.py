@@ -20,8 +20,8 @@ Says = Literal["generated", "edited_with_ai", "camera", "software", "nothing"]
 class Finding:
     """One source and what it says.
 
-    source: where in the file: exif, xmp, iptc, icc, png_text, jpeg_comment, generation_parameters, c2pa,
-        jpeg_quantisation, thumbnail or dimensions.
+    source: where in the file: exif, xmp, iptc, icc, png_text, jpeg_comment, samsung_trailer, generation_parameters,
+        c2pa, jpeg_quantisation, thumbnail or dimensions.
     detail: one sentence for a person.
     values: what the sentence rests on; bounded only when it is answered.
     """
@@ -38,10 +38,12 @@ class Reading:
     """What one source yields: its findings, and the raw texts in which other readers look further.
 
     texts: by where they stand, such as "png_text:parameters" or "exif:UserComment".
+    faults: what of the source is there and could not be read, one sentence each without a full stop.
     """
 
     findings: tuple[Finding, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
 
 
 NOTHING = Reading()

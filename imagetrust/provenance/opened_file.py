@@ -4,15 +4,18 @@ import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from imagetrust.provenance.bounds import MAX_BLOCKS, check_size
+from imagetrust.provenance.exif_directory import ExifBlock
+from imagetrust.provenance.png_texts import PngTexts, read_png_texts
 
 _C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")  # C2PA 2.2, A.5.1: the box in ISO BMFF files
 _C2PA_TIFF_TAG = 0xCD41  # C2PA 2.2, A.3.6
-_C2PA_GIF_EXTENSION = b"\x21\xff\x0bC2PA_GIF\x01\x00\x00"  # C2PA 2.2, A.3.3
+_C2PA_GIF_EXTENSION = b"C2PA_GIF\x01\x00\x00"  # C2PA 2.2, A.3.3
 _START_OF_SCAN = 0xDA
 
 
@@ -56,6 +59,39 @@ class OpenedFile:
             return []
         return [content for segment, content in self.header.applist if segment == name]
 
+    @cached_property
+    def png_texts(self) -> PngTexts:
+        """The texts of a PNG; none in other formats."""
+        return read_png_texts(self.data, self.png_chunks())
+
+    def exif_block(self) -> ExifBlock | None:
+        """Return the first block of EXIF data, or the whole of a TIFF; None where there is none.
+
+        Raises ValueError on a block that is no EXIF.
+        """
+        if isinstance(self.header, TiffImagePlugin.TiffImageFile):
+            return ExifBlock(self.data, is_file=True)
+        block = self.header.info.get("exif") or next(self._exif_blocks(), b"")
+        return ExifBlock(block) if block else None
+
+    def readable_exif(self) -> ExifBlock | None:
+        """Return the same, and None for a block that is no EXIF, for readers of other things than EXIF."""
+        try:
+            return self.exif_block()
+        except ValueError:
+            return None
+
+    def _exif_blocks(self) -> Iterator[bytes]:
+        """Return those that Pillow does not look for: after the pixels of a PNG or WebP, and copies by ImageMagick."""
+        for kind, start, size in self.png_chunks():
+            if kind == b"eXIf":
+                yield self.data[start : start + size]
+        for kind, content in self.boxes():
+            if kind == b"EXIF":
+                yield content
+        # Of JPEG's segment APP1, which holds XMP as well.
+        yield from (block for block in self.png_texts.profiles("exif", "app1") if not block.startswith(b"http"))
+
     def png_chunks(self) -> Iterator[tuple[bytes, int, int]]:
         """Type, offset of the content and its length, for each chunk of a PNG; nothing in other formats."""
         if not isinstance(self.header, PngImagePlugin.PngImageFile):
@@ -68,21 +104,20 @@ class OpenedFile:
 
     def manifest_store(self) -> bytes:
         """Return the C2PA manifest store in the file, put together from its blocks; empty where there is none."""
-        if b"jumb" not in self.data and self.header.format != "GIF":  # what every store begins with
-            return b""
         if segments := self.jpeg_segments("APP11"):
             return b"".join(_jumbf_piece(content) for content in segments if content.startswith(b"JP"))
         if isinstance(self.header, TiffImagePlugin.TiffImageFile):
             return bytes(self.header.tag_v2.get(_C2PA_TIFF_TAG, b""))
         if self.header.format == "GIF":
-            return b"".join(self._gif_blocks(_C2PA_GIF_EXTENSION))
+            return b"".join(self.gif_extension(_C2PA_GIF_EXTENSION))
         chunks = [self.data[start : start + size] for kind, start, size in self.png_chunks() if kind == b"caBX"]
         return b"".join(chunks + [content for kind, content in self.boxes() if kind in (b"C2PA", _C2PA_UUID)])
 
-    def _gif_blocks(self, extension: bytes) -> Iterator[bytes]:
-        """Return the blocks of the first application extension of that name."""
-        position = self.data.find(extension)
-        position += len(extension) if position >= 0 else len(self.data) + 1
+    def gif_extension(self, name: bytes) -> Iterator[bytes]:
+        """Return the blocks of the first application extension of that name (11 bytes)."""
+        head = b"\x21\xff\x0b" + name
+        position = self.data.find(head)
+        position += len(head) if position >= 0 else len(self.data) + 1
         while position < len(self.data) and (size := self.data[position]):
             yield self.data[position + 1 : position + 1 + size]
             position += 1 + size

@@ -17,6 +17,7 @@ from imagetrust.provenance.manifest_hosts import Origin
 from imagetrust.provenance.opened_file import DecodedImage, OpenedFile
 from imagetrust.provenance.places import mask_places, withhold_places
 from imagetrust.provenance.quantisation import read_quantisation
+from imagetrust.provenance.samsung import read_samsung
 from imagetrust.provenance.texts import read_comments, read_png_text
 from imagetrust.provenance.thumbnail import read_thumbnail
 from imagetrust.provenance.xmp import read_xmp
@@ -28,6 +29,7 @@ _READERS: Mapping[str, Callable[[OpenedFile], Reading]] = {
     "iptc": read_iptc,
     "png_text": read_png_text,
     "jpeg_comment": read_comments,
+    "samsung_trailer": read_samsung,
     "icc": read_icc,
     "thumbnail": read_thumbnail,
     "jpeg_quantisation": read_quantisation,
@@ -54,7 +56,7 @@ def read_declarations(
     Opens no connection but to manifest_hosts, and that one within MAX_FETCH_SECONDS.
     """
     findings, faults = _read(data, decoded, trust_anchors, manifest_hosts)
-    notes = {source: f"{type(error).__name__.lstrip('_')}: {error}" for source, error in faults.items()}
+    notes = {source: "; ".join(dict.fromkeys(found)) for source, found in faults.items()}
     if not include_places:
         findings = withhold_places(findings)
         notes = {source: mask_places(note) for source, note in notes.items()}
@@ -66,17 +68,21 @@ def _read(
     decoded: DecodedImage,
     trust_anchors: str | None,
     manifest_hosts: Collection[Origin],
-) -> tuple[list[Finding], dict[str, Exception]]:
+) -> tuple[list[Finding], dict[str, list[str]]]:
+    """Return the findings and, by source, what is there and cannot be read."""
     findings: list[Finding] = []
-    faults: dict[str, Exception] = {}
+    faults: dict[str, list[str]] = {}
     texts: dict[str, str] = {}
 
     def attempt(source: str, read: Callable[[], Any]) -> Any:
         try:
-            return read()
+            reading = read()
         except Exception as error:  # parsers raise whatever their authors chose; none of it is the caller's fault
-            faults[source] = error
+            faults[source] = [f"{type(error).__name__.lstrip('_')}: {error}"]
             return NOTHING
+        if isinstance(reading, Reading) and reading.faults:
+            faults[source] = list(reading.faults)
+        return reading
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata, once a file

@@ -17,6 +17,18 @@ _BASIS = {
     "unsigned": "in text that anyone can write",
     "signed_broken": "in credentials that no longer hold",
 }
+# Sources that state an origin. An unreadable one may hold another statement than what was read.
+_UNREADABLE = {
+    "c2pa": "Content Credentials",
+    "exif": "EXIF data",
+    "xmp": "XMP data",
+    "iptc": "IPTC data",
+    "png_text": "texts of a PNG",
+    "jpeg_comment": "a comment",
+    "samsung_trailer": "data of a Samsung phone",
+    "generation_parameters": "generation parameters",
+    "header": "metadata",
+}
 _PIXELS = {
     "real": "the pixels look like a photograph",
     "uncertain": "the pixels do not decide it",
@@ -32,6 +44,10 @@ def summarise(declared: Mapping[str, Any], verdict: str) -> str:
     """
     statements = [finding for finding in declared["findings"] if finding["says"] != "nothing"]
     pixels = _PIXELS[verdict]
+    unreadable = [_UNREADABLE[note["source"]] for note in declared["unreadable"] if note["source"] in _UNREADABLE]
+    carries = f"carries {' and '.join(unreadable)} that cannot be read in full"
+    if not statements and unreadable:
+        return f"The file {carries}, so that what it declares about its origin is not known; {pixels}."
     if not statements:
         return f"The file declares nothing about its origin, which proves nothing either way; {pixels}."
     weightiest = min(
@@ -50,6 +66,8 @@ def summarise(declared: Mapping[str, Any], verdict: str) -> str:
         sentence += ", and the file contradicts itself"
     if strength != "signed_broken" and any(finding["strength"] == "signed_broken" for finding in declared["findings"]):
         sentence += "; its Content Credentials no longer hold"
+    if unreadable:
+        sentence += f"; it also {carries} and may declare something else"
     return sentence + "."
 
 

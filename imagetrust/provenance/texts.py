@@ -1,35 +1,19 @@
 """Free texts: the text chunks of a PNG and the comments of a JPEG or GIF."""
 
-import io
-from itertools import islice
-
-from PIL import PngImagePlugin
-
-from imagetrust.provenance.bounds import MAX_TEXT_CHUNKS
+from imagetrust.provenance.characters import decode_text
 from imagetrust.provenance.finding import NOTHING, Finding, Reading, Says
 from imagetrust.provenance.opened_file import OpenedFile
 from imagetrust.provenance.vocabulary import generator_named
 
-_TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
-_XMP = "XML:com.adobe.xmp"
 _PROGRAM_FIELDS = ("Software", "Creation Software", "Source", "Author")
 
 
 def read_png_text(file: OpenedFile) -> Reading:
-    """One finding with the texts by keyword, those after the pixels included.
-
-    Raises ValueError where they exceed what Pillow unpacks, SyntaxError where a chunk is broken.
-    """
-    # Pillow's stream of chunks rather than PngImageFile.text, which would decode the pixels again.
-    content = io.BytesIO(file.data)
-    stream = PngImagePlugin.PngStream(content)
-    text_chunks = (chunk for chunk in file.png_chunks() if chunk[0] in _TEXT_CHUNKS)
-    for kind, position, length in islice(text_chunks, MAX_TEXT_CHUNKS):
-        content.seek(position)
-        stream.call(kind, position, length)
-    texts = {str(keyword): str(text) for keyword, text in stream.im_text.items() if keyword != _XMP}
+    """One finding with the texts by keyword, those after the pixels included."""
+    texts = file.png_texts.plain()
+    faults = file.png_texts.faults
     if not texts:
-        return NOTHING
+        return Reading(faults=faults)
     programs = " ".join(texts[field] for field in _PROGRAM_FIELDS if field in texts)
     if generator := generator_named(programs):
         finding = Finding("png_text", "generated", f"The PNG's texts name {generator}, a generator of pictures.", texts)
@@ -37,7 +21,7 @@ def read_png_text(file: OpenedFile) -> Reading:
         finding = Finding("png_text", "software", f"The PNG's texts name the software {texts['Software']}.", texts)
     else:
         finding = Finding("png_text", "nothing", f"The PNG carries texts under {', '.join(texts)}.", texts)
-    return Reading((finding,), {f"png_text:{keyword}": text for keyword, text in texts.items()})
+    return Reading((finding,), {f"png_text:{keyword}": text for keyword, text in texts.items()}, faults)
 
 
 def read_comments(file: OpenedFile) -> Reading:
@@ -54,10 +38,4 @@ def read_comments(file: OpenedFile) -> Reading:
 
 
 def _decoded(comment: object) -> str:
-    text = str(comment)
-    if isinstance(comment, bytes):
-        try:
-            text = comment.decode("utf-8")
-        except UnicodeDecodeError:
-            text = comment.decode("latin-1")
-    return text.strip("\0 \r\n\t")
+    return (decode_text(comment) if isinstance(comment, bytes) else str(comment)).strip("\0 \r\n\t")

@@ -1,9 +1,11 @@
 """Small files with each kind of metadata, made by the tests themselves, and a certificate chain to sign them with."""
 
 import datetime
+import hashlib
 import io
 import json
 import struct
+import zlib
 from functools import cache
 
 import c2pa
@@ -66,6 +68,106 @@ def xmp_packet(properties: str, head: str = "") -> bytes:
  xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" xmlns:xmpMM="http://ns.adobe.com/xap/1.0/mm/"
  xmlns:stEvt="http://ns.adobe.com/xap/1.0/sType/ResourceEvent#" xmlns:dc="http://purl.org/dc/elements/1.1/">
 {properties}</rdf:Description></rdf:RDF></x:xmpmeta>""".encode()
+
+
+def extended_xmp(packet: bytes, pieces: int = 1, name: bytes | None = None) -> list[bytes]:
+    """The contents of JPEG segments with the pieces of an extended packet (XMP part 3, 1.1.3.1).
+
+    name: what its pieces give as its MD5; the right one where not given.
+    """
+    name = name or hashlib.md5(packet, usedforsecurity=False).hexdigest().upper().encode()
+    size = -(-len(packet) // pieces)
+    return [
+        b"http://ns.adobe.com/xmp/extension/\0"
+        + name
+        + struct.pack(">II", len(packet), start)
+        + packet[start : start + size]
+        for start in range(0, len(packet), size)
+    ]
+
+
+def with_segments(segments: list[bytes], marker: int = 0xE1, data: bytes | None = None) -> bytes:
+    """A JPEG with these contents as segments of one kind."""
+    data = data or encoded(small_photo(), "JPEG")
+    made = b"".join(struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content for content in segments)
+    return data[:2] + made + data[2:]
+
+
+def gif_with_xmp(packet: bytes, *, in_blocks: bool = False) -> bytes:
+    """A GIF with the application extension of XMP part 3, 1.1.2; in_blocks: cut like any other extension."""
+    if in_blocks:
+        pieces = [packet[start : start + 255] for start in range(0, len(packet), 255)]
+        content = b"".join(bytes([len(piece)]) + piece for piece in pieces) + b"\0"
+    else:
+        content = packet + b"\x01" + bytes(range(255, -1, -1)) + b"\0"
+    data = encoded(small_photo(), "GIF")
+    head = 13 + 3 * 2 ** ((data[10] & 7) + 1)
+    return data[:head] + b"\x21\xff\x0bXMP DataXMP" + content + data[head:]
+
+
+def raw_profile(name: str, content: bytes) -> str:
+    """A block of metadata as ImageMagick writes it into a PNG's text."""
+    digits = content.hex()
+    lines = [digits[start : start + 72] for start in range(0, len(digits), 72)]
+    return f"\n{name}\n{len(content):8}\n" + "\n".join(lines) + "\n"
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png_with_chunks(*chunks: bytes, at_end: bool = False) -> bytes:
+    data = encoded(small_photo(), "PNG")
+    at = len(data) - 12 if at_end else 33
+    return data[:at] + b"".join(chunks) + data[at:]
+
+
+def exif_tiff(
+    tags: dict[int, tuple[int, bytes]],
+    *,
+    order: str = "<",
+    is_big: bool = False,
+    photo: tuple[int, bytes] | None = None,
+) -> bytes:
+    """A block of EXIF data.
+
+    tags: type and bytes of each value of the first directory, one item a byte. photo: those of a UserComment.
+    """
+    offset_form, entry_form, width = ("Q", "HHQ", 8) if is_big else ("I", "HHI", 4)
+    mark = b"II" if order == "<" else b"MM"
+    head = mark + (struct.pack(order + "HHHQ", 43, 8, 0, 16) if is_big else struct.pack(order + "HI", 42, 8))
+
+    def directory(start: int, entries: dict[int, tuple[int, bytes]]) -> bytes:
+        count = struct.pack(order + ("Q" if is_big else "H"), len(entries))
+        values_at = start + len(count) + (12 + 2 * (width - 4)) * len(entries) + width
+        fixed, values = count, b""
+        for tag, (kind, value) in sorted(entries.items()):
+            fixed += struct.pack(order + entry_form, tag, kind, 1 if kind == 4 else len(value))
+            if len(value) <= width:
+                fixed += value.ljust(width, b"\0")
+            else:
+                fixed += struct.pack(order + offset_form, values_at + len(values))
+                values += value + b"\0" * (len(value) % 2)
+        return fixed + b"\0" * width + values
+
+    first = dict(tags)
+    if photo:
+        first[0x8769] = (4, b"\0\0\0\0")
+        second_at = len(head) + len(directory(len(head), first))
+        first[0x8769] = (4, struct.pack(order + "I", second_at))
+        return head + directory(len(head), first) + directory(second_at, {0x9286: photo})
+    return head + directory(len(head), first)
+
+
+def samsung_trailer(records: dict[str, bytes], kind: int = 0x0BA1) -> bytes:
+    """What Samsung's phones append: the records, and a directory of them (ExifTool, Samsung.pm)."""
+    blocks = [struct.pack("<HHI", 0, kind, len(name)) + name.encode() + content for name, content in records.items()]
+    entries, behind = b"", 0
+    for block in reversed(blocks):
+        behind += len(block)
+        entries = struct.pack("<HHII", 0, kind, behind, len(block)) + entries
+    directory = b"SEFH" + struct.pack("<II", 107, len(blocks)) + entries
+    return b"".join(blocks) + directory + struct.pack("<I", len(directory)) + b"SEFT"
 
 
 def user_comment(text: str, order: str = "utf-16-be") -> bytes:

@@ -71,6 +71,7 @@ def originals() -> dict[str, bytes]:
         "bmp": encoded(photo, "BMP"),
         "remote": files.signed(files.CAPTURE, remote_url="http://127.0.0.1:9/manifest.c2pa"),
     }
+    made |= carriers()
     made |= {
         f"signed {name}": files.signed(files.TRAINED, name) for name in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "GIF")
     }
@@ -80,9 +81,47 @@ def originals() -> dict[str, bytes]:
     return made | {path.name: path.read_bytes() for path in samples}
 
 
+def carriers() -> dict[str, bytes]:
+    """Files that carry declarations in unusual places."""
+    photo = files.small_photo()
+    packet = files.xmp_packet(f"<Iptc4xmpExt:DigitalSourceType>{files.TRAINED}</Iptc4xmpExt:DigitalSourceType>")
+    extension = files.extended_xmp(packet, 3)
+    standard = files.xmp_packet("<xmpNote:HasExtendedXMP>" + extension[0][35:67].decode() + "</xmpNote:HasExtendedXMP>")
+    head = b"http://ns.adobe.com/xap/1.0/\0"
+    exif = files.exif_tiff({0x0131: (129, b"Program\0"), 700: (1, packet)}, photo=(7, b"JIS\0\0\0\0\0\x1b$BEt"))
+    profiles = {
+        "exif": exif,
+        "APP1": head + packet,
+        "xmp": packet,
+        "iptc": b"8BIM\x04\x04\0\0\0\0\0\x09\x1c\2\x5a\0\4Town",
+    }
+    records = {"PhotoEditor_Re_Edit_Data": b'{"genAIType":1,"x":"{}"}', "MCC_Data": b"234"}
+    return {
+        "xmp extended": files.with_segments([head + standard, *extension]),
+        "xmp utf-16": files.with_segments([head + packet.decode().encode("utf-16-be")]),
+        "xmp utf-32": files.with_segments([head + packet.decode().encode("utf-32-le")]),
+        "xmp undeclared": files.with_segments([head + packet.replace(b"</rdf:D", b"<a:b c:d='&'/></rdf:D")]),
+        "xmp gif": files.gif_with_xmp(packet),
+        "xmp gif blocks": files.gif_with_xmp(packet, in_blocks=True),
+        "xmp avif": encoded(photo, "AVIF", xmp=head + packet),
+        "exif 3": files.with_segments([b"Exif\0\0" + exif]),
+        "exif big": files.with_segments([b"Exif\0\0" + files.exif_tiff({0x0131: (2, b"Program\0")}, is_big=True)]),
+        "big tiff": encoded(photo, "TIFF", tiffinfo={700: packet, 0x0131: "Program"}, big_tiff=True),
+        "profiles": files.png_with_text(
+            {f"Raw profile type {name}": files.raw_profile(name, content) for name, content in profiles.items()}
+        ),
+        "packed texts": files.png_with_chunks(
+            files.png_chunk(b"zTXt", b"parameters\0\0" + zlib.compress(b"a cat\nSteps: 1, Seed: 2, Sampler: x")),
+            files.png_chunk(b"iTXt", b"Title\0\1\0en\0\0" + zlib.compress(b"title")),
+        ),
+        "samsung": files.phone_photo() + files.samsung_trailer(records),
+    }
+
+
 def mutate(original: bytes, others: list[bytes], rng: random.Random) -> bytes:
     """A changed copy: of JPEG and PNG files mostly one block of metadata, its length and checksum put right again, so
-    that the decoder accepts it and the change reaches the parser of that block; of all files the bytes as such."""
+    that the decoder accepts it and the change reaches the parser of that block, or what stands behind the picture; of
+    all files the bytes as such."""
     if rng.random() < 0.25:
         return _harmed(original, others, rng, len(original))
     if original.startswith(_PNG):
@@ -93,6 +132,9 @@ def mutate(original: bytes, others: list[bytes], rng: random.Random) -> bytes:
             struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
             for kind, content in chunks
         )
+    if original.startswith(_JPEG) and original.endswith(b"SEFT") and rng.random() < 0.5:
+        start = original.rindex(b"\xff\xd9") + 2
+        return original[:start] + _harmed(original[start:], others, rng, len(original) - start)
     if original.startswith(_JPEG):
         segments, rest = _jpeg_segments(original)
         wanted = [number for number, (kind, _) in enumerate(segments) if kind >= 0xE0]

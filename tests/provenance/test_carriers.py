@@ -1,0 +1,412 @@
+"""Declarations reach the answer from every place that carries them, damaged and unusual ones included."""
+
+import json
+import zlib
+from pathlib import Path
+
+import pytest
+
+from imagetrust.images.decode import decode
+from imagetrust.provenance import bounds, summarise
+from tests.procedural import encoded
+from tests.provenance.checks import check
+from tests.provenance.files import (
+    CAPTURE,
+    TRAINED,
+    exif_tiff,
+    extended_xmp,
+    finding,
+    gif_with_xmp,
+    phone_photo,
+    png_chunk,
+    png_with_chunks,
+    png_with_text,
+    raw_profile,
+    read,
+    samsung_trailer,
+    signed,
+    small_photo,
+    sources,
+    user_comment,
+    with_segments,
+    xmp_packet,
+)
+
+CASES = Path(__file__).parents[1] / "data" / "cases"
+HEIC = Path(__file__).parents[1] / "data" / "gradient.heic"
+JPEG_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
+PROPERTY = f"<Iptc4xmpExt:DigitalSourceType>{TRAINED}</Iptc4xmpExt:DigitalSourceType>"
+PACKET = xmp_packet(PROPERTY)
+INFOTEXT = "a lamp\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512"
+
+
+def declared_in(data: bytes, **options) -> dict:
+    declared = read(data, **options)
+    check(declared)
+    return declared
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "says"),
+    [
+        ("xmp_undeclared_prefix.jpg", "xmp", "generated"),
+        ("xmp_overlong.jpg", "xmp", "generated"),
+        ("xmp_jpeg_header.heic", "xmp", "generated"),
+        ("xmp_extended.jpg", "xmp", "generated"),
+        ("xmp.gif", "xmp", "generated"),
+        ("raw_profile_xmp.png", "xmp", "generated"),
+        ("exif3_utf8.jpg", "exif", "generated"),
+        ("samsung_trailer.jpg", "samsung_trailer", "edited_with_ai"),
+        ("text_utf8.png", "generation_parameters", "generated"),
+        ("usercomment_long_japanese_le.jpg", "generation_parameters", "generated"),
+    ],
+)
+def test_cases(name, source, says):
+    declared = declared_in((CASES / name).read_bytes())
+    assert finding(declared, source)["says"] == says
+    assert declared["unreadable"] == []
+
+
+def in_jpeg(packet: bytes) -> bytes:
+    return with_segments([JPEG_HEAD + packet])
+
+
+XMP_CARRIERS = {
+    "standard": lambda: in_jpeg(PACKET),
+    "header without its zero": lambda: with_segments([JPEG_HEAD[:-1] + PACKET]),
+    "no header": lambda: with_segments([PACKET]),
+    "behind an empty one": lambda: with_segments([JPEG_HEAD + PACKET, JPEG_HEAD + xmp_packet("")]),
+    "extended": lambda: with_segments(extended_xmp(PACKET), data=in_jpeg(naming(PACKET))),
+    "extended, in pieces": lambda: with_segments(extended_xmp(PACKET, 5), data=in_jpeg(naming(PACKET))),
+    "extended, backwards": lambda: with_segments(extended_xmp(PACKET, 5)[::-1], data=in_jpeg(naming(PACKET))),
+    "EXIF tag 700": lambda: encoded(small_photo(), "JPEG", exif=b"Exif\0\0" + exif_tiff({700: (1, PACKET)})),
+    "GIF": lambda: gif_with_xmp(PACKET),
+    "GIF, in blocks": lambda: gif_with_xmp(PACKET, in_blocks=True),
+    "PNG": lambda: png_with_chunks(png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + PACKET)),
+    "PNG, at the end": lambda: png_with_chunks(
+        png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + PACKET), at_end=True
+    ),
+    "PNG, packed": lambda: png_with_chunks(png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(PACKET))),
+    "PNG tEXt": lambda: png_with_chunks(png_chunk(b"tEXt", b"XML:com.adobe.xmp\0" + PACKET)),
+    "PNG profile": lambda: png_with_text({"Raw profile type xmp": raw_profile("xmp", PACKET)}),
+    "PNG profile APP1": lambda: png_with_text({"Raw profile type APP1": raw_profile("app1", JPEG_HEAD + PACKET)}),
+    "WebP": lambda: encoded(small_photo(), "WEBP", xmp=PACKET),
+    "AVIF": lambda: encoded(small_photo(), "AVIF", xmp=PACKET),
+    "AVIF, JPEG's header": lambda: encoded(small_photo(), "AVIF", xmp=JPEG_HEAD + PACKET),
+    "TIFF": lambda: encoded(small_photo(), "TIFF", tiffinfo={700: PACKET}),
+    "BigTIFF": lambda: encoded(small_photo(), "TIFF", tiffinfo={700: PACKET}, big_tiff=True),
+}
+
+
+def naming(packet: bytes) -> bytes:
+    """A standard packet that names an extended one."""
+    name = extended_xmp(packet)[0][35:67].decode()
+    return xmp_packet(f'<xmpNote:HasExtendedXMP xmlns:xmpNote="http://ns.adobe.com/xmp/note/">{name}'
+                      "</xmpNote:HasExtendedXMP>")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", XMP_CARRIERS)
+def test_xmp_in_every_carrier(name):
+    declared = declared_in(XMP_CARRIERS[name]())
+    assert finding(declared, "xmp")["says"] == "generated"
+    assert declared["unreadable"] == []
+
+
+TEXT = PACKET.decode()
+FORGIVEN = {
+    "UTF-16": TEXT.encode("utf-16"),
+    "UTF-16 BE": ("\ufeff" + TEXT).encode("utf-16-be"),
+    "UTF-16 without a mark": TEXT.replace("<x:", '<?xpacket begin="\ufeff"?><x:', 1).encode("utf-16-le"),
+    "UTF-16 BE without a mark": TEXT.encode("utf-16-be"),
+    "UTF-32 BE": TEXT.encode("utf-32-be"),
+    "UTF-32": TEXT.encode("utf-32"),
+    "UTF-8 with a mark": TEXT.encode("utf-8-sig"),
+    "XML declaration": b'<?xml version="1.0" encoding="UTF-16"?>' + PACKET,
+    "padded": PACKET + b" \n" * 2000 + b'<?xpacket end="w"?>',
+    "padded with zeros": b"\0" + PACKET + b"\0" * 500,
+    "bytes behind the packet": PACKET + b'<?xpacket end="w"?><x><y>\xff\xdb<\0&',
+    "bytes behind its last element": PACKET + b"\xff\xdb\0\x84 further </bytes>",
+    "bytes before the packet": b"XMP\0\0\1" + PACKET,
+    "Latin-1": PACKET.replace(b"</rdf:D", b"<dc:title>Caf\xe9</dc:title></rdf:D"),
+    "control characters": PACKET.replace(b"</rdf:D", b"<dc:title>a\0b\x1bc&#0;&#x1f;</dc:title></rdf:D"),
+    "a bare ampersand": PACKET.replace(b"</rdf:D", b"<dc:title>A & B &c; &amp;</dc:title></rdf:D"),
+    "an undeclared element": PACKET.replace(b"</rdf:D", b"<Camera:Trait>x</Camera:Trait></rdf:D"),
+    "an undeclared attribute": PACKET.replace(b"<rdf:D", b'<rdf:Description a:b="c"/><rdf:D', 1),
+    "no namespace declared": b"<rdf:RDF><rdf:Description>" + PROPERTY.encode() + b"</rdf:Description></rdf:RDF>",
+    "two packets in one": xmp_packet("") + PACKET,
+    "another prefix": TEXT.replace("Iptc4xmpExt:", "ns7:").replace(":Iptc4xmpExt=", ":ns7=").encode(),
+}
+
+
+@pytest.mark.parametrize("name", FORGIVEN)
+def test_what_programs_get_wrong_in_xmp_is_forgiven(name):
+    declared = declared_in(in_jpeg(FORGIVEN[name]))
+    assert finding(declared, "xmp")["says"] == "generated"
+    assert declared["unreadable"] == []
+
+
+@pytest.mark.parametrize(
+    ("segments", "says"),
+    [
+        ([PACKET[: PACKET.index(b"</rdf:D")]], "generated"),
+        ([PACKET.replace(b"</rdf:D", b"<dc:title></dc:creator></rdf:D")], "generated"),
+        ([xmp_packet(PROPERTY + "<dc:title/>" * bounds.MAX_XMP_ELEMENTS)], "generated"),
+        ([PACKET, b"<broken"], "generated"),
+    ],
+)  # fmt: skip
+def test_what_stands_before_the_damage_is_told_and_the_damage_noted(segments, says):
+    data = png_with_text({"XML:com.adobe.xmp": segments[0].decode()})
+    if len(segments) > 1 or len(segments[0]) < 60_000:
+        data = with_segments([JPEG_HEAD + segment for segment in segments])
+    declared = declared_in(data)
+    assert finding(declared, "xmp")["says"] == says
+    assert [note["source"] for note in declared["unreadable"]] == ["xmp"]
+    assert "XMP data that cannot be read" in summarise(declared, "real")
+
+
+@pytest.mark.parametrize(
+    ("segments", "says"),
+    [
+        (extended_xmp(PACKET, 4)[:3], "generated"),
+        (extended_xmp(PACKET, name=b"0" * 32), "generated"),
+        ([extended_xmp(PACKET)[0][:60]], "nothing"),
+        (extended_xmp(b"<x " + b" " * 60_000, 1) * 1, "nothing"),
+    ],
+)
+def test_extended_xmp_that_is_not_as_named_is_noted(segments, says):
+    declared = declared_in(with_segments(segments, data=in_jpeg(naming(PACKET))))
+    assert finding(declared, "xmp")["says"] in (says, "nothing")
+    assert [note["source"] for note in declared["unreadable"]] == ["xmp"]
+
+
+def test_extended_xmp_over_the_bound_is_noted_and_the_standard_one_read():
+    packet = b"<x>" + b" " * bounds.MAX_XMP_BYTES + b"</x>"
+    declared = declared_in(with_segments(extended_xmp(packet, 80), data=in_jpeg(PACKET)))
+    assert finding(declared, "xmp")["says"] == "generated"
+    assert [note["source"] for note in declared["unreadable"]] == ["xmp"]
+
+
+SOFTWARE = b"Stable Diffusion\0"
+EXIF_BLOCK = exif_tiff({0x0131: (2, SOFTWARE)})
+
+
+def webp_with_exif_behind() -> bytes:
+    data = encoded(small_photo(), "WEBP")
+    chunk = b"EXIF" + len(EXIF_BLOCK).to_bytes(4, "little") + EXIF_BLOCK + b"\0" * (len(EXIF_BLOCK) % 2)
+    return data[:4] + (len(data) - 8 + len(chunk)).to_bytes(4, "little") + data[8:] + chunk
+
+
+def big_tiff() -> bytes:
+    return encoded(small_photo(), "TIFF", tiffinfo={0x0131: SOFTWARE[:-1].decode()}, big_tiff=True)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: encoded(small_photo(), "JPEG", exif=b"Exif\0\0" + EXIF_BLOCK),
+        lambda: with_segments([b"Exif\0\0Exif\0\0" + EXIF_BLOCK]),
+        lambda: with_segments([b"Exif\0\0" + exif_tiff({0x0131: (129, SOFTWARE)})]),
+        lambda: with_segments([b"Exif\0\0" + exif_tiff({0x0131: (129, SOFTWARE)}, order=">")]),
+        lambda: with_segments([b"Exif\0\0" + exif_tiff({0x0131: (2, SOFTWARE)}, is_big=True)]),
+        lambda: with_segments([b"Exif\0\0" + exif_tiff({0x0131: (129, SOFTWARE)}, is_big=True, order=">")]),
+        lambda: png_with_chunks(png_chunk(b"eXIf", EXIF_BLOCK), at_end=True),
+        lambda: png_with_text({"Raw profile type exif": raw_profile("exif", b"Exif\0\0" + EXIF_BLOCK)}),
+        lambda: png_with_text({"Raw profile type APP1": raw_profile("app1", b"Exif\0\0" + EXIF_BLOCK)}),
+        webp_with_exif_behind,
+        big_tiff,
+    ],
+)
+def test_exif_in_every_carrier(make):
+    declared = declared_in(make())
+    found = finding(declared, "exif")
+    assert (found["says"], found["values"]["software"]) == ("generated", "Stable Diffusion")
+    assert declared["unreadable"] == []
+
+
+@pytest.mark.parametrize("kind", [2, 129])
+@pytest.mark.parametrize("text", ["Exämple 灯台", "Café"])
+def test_exif_texts_in_utf_8(kind, text):
+    data = with_segments([b"Exif\0\0" + exif_tiff({0x010E: (kind, text.encode() + b"\0")})])
+    assert finding(declared_in(data), "exif")["values"]["tags"]["image"]["ImageDescription"] == text
+
+
+def test_exif_texts_in_latin_1():
+    data = with_segments([b"Exif\0\0" + exif_tiff({0x010E: (2, b"Caf\xe9 au lait\0")})])
+    assert finding(declared_in(data), "exif")["values"]["tags"]["image"]["ImageDescription"] == "Café au lait"
+
+
+JAPANESE = "霧の中の灯台、夜明け。" * 120
+COMMENTS = {
+    "ASCII": b"ASCII\0\0\0" + INFOTEXT.encode(),
+    "ASCII that holds UTF-8": b"ASCII\0\0\0" + ("café, " + INFOTEXT).encode(),
+    "ASCII that holds UTF-16": b"ASCII\0\0\0" + INFOTEXT.encode("utf-16-le"),
+    "undefined": b"\0" * 8 + INFOTEXT.encode(),
+    "undefined that holds UTF-16": b"\0" * 8 + INFOTEXT.encode("utf-16-be"),
+    "none": INFOTEXT.encode(),
+    "padded with blanks": b"ASCII   " + INFOTEXT.encode(),
+    "lower case": b"Unicode\0" + INFOTEXT.encode("utf-16-le"),
+    "JIS": b"JIS\0\0\0\0\0" + ("灯台 " + INFOTEXT).encode("iso2022_jp"),
+    "JIS in Shift JIS": b"JIS\0\0\0\0\0" + ("灯台 " + INFOTEXT).encode("cp932"),
+    "UNICODE": user_comment(INFOTEXT, "utf-16-be"),
+    "UNICODE, other order": user_comment(INFOTEXT, "utf-16-le"),
+    "UNICODE, marked": user_comment("\ufeff" + INFOTEXT, "utf-16-le"),
+    "UNICODE with an odd byte": user_comment(INFOTEXT, "utf-16-le") + b"\0",
+    "long Japanese": user_comment(JAPANESE + INFOTEXT, "utf-16-be"),
+    "long Japanese, other order": user_comment(JAPANESE + INFOTEXT, "utf-16-le"),
+    "ideographic spaces": user_comment("灯　台　" * 600 + INFOTEXT, "utf-16-le"),
+}
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("name", COMMENTS)
+def test_user_comment_in_every_code(name, order):
+    block = exif_tiff({}, order=order, photo=(7, COMMENTS[name]))
+    found = finding(declared_in(with_segments([b"Exif\0\0" + block])), "generation_parameters")
+    assert found["values"]["parameters"]["steps"] == "20"
+    assert "lamp" in found["values"]["parameters"]["prompt"] or "…" in found["values"]["parameters"]["prompt"]
+
+
+@pytest.mark.parametrize("kind", [2, 129])
+def test_user_comment_as_a_text(kind):
+    block = exif_tiff({}, photo=(kind, f"灯台 {INFOTEXT}\0".encode()))
+    found = finding(declared_in(with_segments([b"Exif\0\0" + block])), "generation_parameters")
+    assert found["values"]["parameters"]["prompt"] == "灯台 a lamp"
+
+
+@pytest.mark.parametrize("order", ["utf-16-be", "utf-16-le"])
+@pytest.mark.parametrize(
+    "text", ["霧の中の灯台", "a lamp", "лампа в тумане", "灯台　灯台　灯台　灯台", "안개 속의 등대"]
+)
+def test_byte_order_of_short_comments(text, order):
+    block = exif_tiff({}, order="<" if order.endswith("le") else ">", photo=(7, user_comment(text, order)))
+    told = finding(declared_in(with_segments([b"Exif\0\0" + block])), "exif")["values"]["tags"]["photo"]["UserComment"]
+    assert told.split() == text.split()
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt", b"iTXt"])
+@pytest.mark.parametrize("prompt", ["灯台 café in fog", "plain", "Ünïcode"])
+def test_png_texts_in_utf_8(kind, prompt):
+    text = f"{prompt}\n{INFOTEXT}".encode()
+    content = {b"tEXt": text, b"zTXt": b"\0" + zlib.compress(text), b"iTXt": b"\0\0\0\0" + text}[kind]
+    data = png_with_chunks(png_chunk(kind, b"parameters\0" + content))
+    told = finding(declared_in(data), "generation_parameters")["values"]["parameters"]["prompt"]
+    assert told == f"{prompt} a lamp"
+
+
+def test_png_texts_in_latin_1():
+    data = png_with_chunks(png_chunk(b"tEXt", b"Title\0Caf\xe9 au lait"))
+    assert finding(declared_in(data), "png_text")["values"] == {"Title": "Café au lait"}
+
+
+def photoshop_block(city: bytes) -> bytes:
+    block = b"\x1c\x02\x5a" + len(city).to_bytes(2, "big") + city
+    return b"8BIM\x04\x04\0\0" + len(block).to_bytes(4, "big") + block + b"\0" * (len(block) % 2)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: with_segments([b"Photoshop 3.0\0" + photoshop_block(b"Example Town")], 0xED),
+        lambda: png_with_text({"Raw profile type iptc": raw_profile("iptc", photoshop_block(b"Example Town"))}),
+        lambda: png_with_text({"Raw profile type iptc": raw_profile("iptc", photoshop_block(b"Example Town")[12:])}),
+        lambda: png_with_text({"Raw profile type 8bim": raw_profile("8bim", photoshop_block(b"Example Town"))}),
+        lambda: encoded(small_photo(), "TIFF", tiffinfo={0x8649: photoshop_block(b"Example Town")}),
+        lambda: encoded(small_photo(), "TIFF", tiffinfo={0x83BB: photoshop_block(b"Example Town")[12:]}),
+    ],
+)
+def test_iptc_in_every_carrier(make):
+    data = make()
+    shown = read(data, include_places=True)
+    assert finding(shown, "iptc")["values"] == {"city": "Example Town"}
+    for secret in ("Example Town", b"Example Town".hex()):
+        assert secret not in json.dumps(declared_in(data))
+    assert b"Example Town".hex() not in json.dumps(shown)
+
+
+def edited(**members: object) -> dict[str, bytes]:
+    return {"PhotoEditor_Re_Edit_Data": json.dumps({"originalPath": "/private/path.jpg", **members}).encode()}
+
+
+def heic_with_box(content: bytes) -> bytes:
+    return HEIC.read_bytes() + (8 + len(content)).to_bytes(4, "big") + b"sefd" + content
+
+
+@pytest.mark.parametrize(
+    ("records", "says"),
+    [
+        (edited(genAIType="objectErase"), "edited_with_ai"),
+        (edited(genAIType=3), "edited_with_ai"),
+        (edited(isAIEdit=True), "edited_with_ai"),
+        (edited(clipInfoValue='{"genAIType": 1}'), "edited_with_ai"),
+        ({"Image_UTC_Data": b"1700000000000", "PEg_Info": b'{"genAIType": 2}'}, "edited_with_ai"),
+        ({**edited(genAIType=1), "Original_Path_Hash_Key": b"x"}, "edited_with_ai"),
+        (edited(genAIType=0, isAIEdit=False), "nothing"),
+        (edited(genAIType=""), "nothing"),
+        (edited(rotation=1), "nothing"),
+        ({"Other_Data": b'{"genAIType": 1}'}, "nothing"),
+        ({"Image_UTC_Data": b"1700000000000", "MCC_Data": b"234"}, "nothing"),
+    ],
+)
+@pytest.mark.parametrize("behind", [b"", b"\0" * 16 + b"more"])
+def test_samsung_trailer(records, says, behind):
+    for data in (phone_photo() + samsung_trailer(records) + behind, heic_with_box(samsung_trailer(records))):
+        declared = declared_in(data)
+        found = finding(declared, "samsung_trailer")
+        assert (found["says"], found["values"]["records"]) == (says, list(records))
+        assert "private" not in json.dumps(read(data, include_places=True)) and "234" not in json.dumps(found)
+        assert declared["unreadable"] == []
+
+
+def test_the_country_of_a_samsung_phone_is_told_when_asked_for():
+    declared = declared_in(phone_photo() + samsung_trailer({"MCC_Data": b"234"}), include_places=True)
+    assert finding(declared, "samsung_trailer")["values"]["country_code"] == "234"
+
+
+TRAILER = samsung_trailer(edited(genAIType=1))
+UNREADABLE = {
+    "exif head": ("exif", lambda: with_segments([b"Exif\0\0XX" + EXIF_BLOCK[2:]])),
+    "exif cut off": ("exif", lambda: with_segments([b"Exif\0\0" + EXIF_BLOCK[:14]])),
+    "exif value outside": ("exif", lambda: with_segments([b"Exif\0\0" + EXIF_BLOCK[:-8]])),
+    "exif of a PNG": ("exif", lambda: png_with_chunks(png_chunk(b"eXIf", b"no EXIF at all"))),
+    "exif of a WebP": ("exif", lambda: encoded(small_photo(), "WEBP", exif=b"no EXIF at all")),
+    "exif profile": ("exif", lambda: png_with_text({"Raw profile type exif": "\nexif\n 4\nno digits"})),
+    "xmp profile": ("xmp", lambda: png_with_text({"Raw profile type xmp": "\nxmp\n 4\n3c3"})),
+    "iptc profile": ("iptc", lambda: png_with_text({"Raw profile type iptc": "no digits"})),
+    "iptc cut off": ("iptc", lambda: with_segments([b"Photoshop 3.0\0" + photoshop_block(b"Town")[:-2]], 0xED)),
+    "packed text": ("png_text", lambda: png_with_chunks(png_chunk(b"zTXt", b"a\0\0" + zlib.compress(b"x")[:-3]))),
+    "xmp": ("xmp", lambda: in_jpeg(b"no XMP")),
+    "xmp of a GIF": ("xmp", lambda: gif_with_xmp(b"no XMP")),
+    "trailer's directory": ("samsung_trailer", lambda: phone_photo() + TRAILER.replace(b"SEFH", b"SEFX") + b"SEFH"),
+    "trailer's record": ("samsung_trailer", lambda: phone_photo() + TRAILER[60:]),
+    "trailer's JSON": ("samsung_trailer", lambda: phone_photo() + samsung_trailer({"PEg_Info": b'{"genAIType"'})),
+    "credentials": ("c2pa", lambda: (CASES / "c2pa_unreadable.jpg").read_bytes()),
+    "credentials, outer box": ("c2pa", lambda: signed(CAPTURE).replace(b"jumb", b"jumx")),
+    "credentials of a PNG": ("c2pa", lambda: png_with_chunks(png_chunk(b"caBX", b"no credentials"))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_cannot_be_read_reaches_the_summary(name):
+    source, make = UNREADABLE[name]
+    declared = declared_in(make())
+    assert [note["source"] for note in declared["unreadable"]] == [source]
+    sentence = summarise(declared, "real")
+    assert "cannot be read" in sentence and "declares nothing" not in sentence
+
+
+@pytest.mark.parametrize("source", ["icc", "thumbnail", "dimensions", "jpeg_quantisation"])
+def test_an_unreadable_source_that_states_no_origin_leaves_the_summary_alone(source):
+    declared = {"findings": [], "unreadable": [{"source": source, "unreadable": "x"}]}
+    assert "cannot be read" not in summarise(declared, "real")
+
+
+def test_broken_exif_hides_no_picture():
+    assert decode(with_segments([b"Exif\0\0garbage"])).size == small_photo().size
+
+
+def test_a_text_of_a_png_hides_no_other():
+    broken = png_chunk(b"zTXt", b"a\0\0broken")
+    data = png_with_chunks(broken, png_chunk(b"tEXt", b"parameters\0" + INFOTEXT.encode()))
+    declared = declared_in(data)
+    assert "generation_parameters" in sources(declared)
+    assert [note["source"] for note in declared["unreadable"]] == ["png_text"]
