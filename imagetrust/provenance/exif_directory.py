@@ -90,6 +90,8 @@ class ExifBlock:
             self.faults[f"a directory of {count} entries is cut off"] = None
         for position in range(start, start + self._entry_bytes * min(count, whole, 0xFFFF), self._entry_bytes):
             tag, kind, items = struct.unpack_from(self.order + self._entry, self.data, position)
+            if kind and kind not in _BYTES + _TEXTS and kind not in _SIZES:  # without a type, an entry is padding
+                self.faults[f"the value of tag 0x{tag:04x} is of the unknown type {kind}"] = None
             size = items * (1 if kind in _BYTES + _TEXTS else _SIZES.get(kind, 0))
             at: int | None = position + self._entry_bytes - inline
             if size > inline:

@@ -78,19 +78,20 @@ def _records(data: memoryview, faults: list[str]) -> Iterator[tuple[str, memoryv
 
 
 def _marks(content: memoryview) -> dict[str, object]:
-    """Return the members that speak of AI; the editor nests objects as texts, one deep."""
+    """Return the members that speak of AI; the editor nests objects as texts, one deep. ValueError on no JSON."""
     check_size(len(content), MAX_TRAILER_TEXT)
+    record = json.loads(bytes(content).decode("utf-8", errors="replace").strip("\0 \r\n"))
     found: dict[str, object] = {}
-    record = _json_object(bytes(content).decode("utf-8", errors="replace").strip("\0 \r\n"))
-    for data in (record, *(_json_object(value) for value in record.values() if _is_object(value))):
-        found |= {name: data[name] for name in _AI_MEMBERS if name in data}
+    if isinstance(record, dict):
+        for data in (record, *map(_nested, record.values())):
+            found |= {name: data[name] for name in _AI_MEMBERS if name in data}
     return found
 
 
-def _is_object(value: object) -> bool:
-    return isinstance(value, Mapping) or (isinstance(value, str) and value.lstrip().startswith("{"))
-
-
-def _json_object(value: Any) -> Mapping[str, Any]:
-    data = json.loads(value) if isinstance(value, str) else value
-    return data if isinstance(data, Mapping) else {}
+def _nested(value: object) -> Mapping[str, Any]:
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            value = json.loads(value)
+        except ValueError:  # a text that only looks like an object
+            return {}
+    return value if isinstance(value, dict) else {}

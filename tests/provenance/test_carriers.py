@@ -145,45 +145,38 @@ def test_what_programs_get_wrong_in_xmp_is_forgiven(name):
     assert declared["unreadable"] == []
 
 
-@pytest.mark.parametrize(
-    ("segments", "says"),
-    [
-        ([PACKET[: PACKET.index(b"</rdf:D")]], "generated"),
-        ([PACKET.replace(b"</rdf:D", b"<dc:title></dc:creator></rdf:D")], "generated"),
-        ([xmp_packet(PROPERTY + "<dc:title/>" * bounds.MAX_XMP_ELEMENTS)], "generated"),
-        ([PACKET, b"<broken"], "generated"),
-    ],
-)  # fmt: skip
-def test_what_stands_before_the_damage_is_told_and_the_damage_noted(segments, says):
-    data = png_with_text({"XML:com.adobe.xmp": segments[0].decode()})
-    if len(segments) > 1 or len(segments[0]) < 60_000:
-        data = with_segments([JPEG_HEAD + segment for segment in segments])
-    declared = declared_in(data)
-    assert finding(declared, "xmp")["says"] == says
-    assert [note["source"] for note in declared["unreadable"]] == ["xmp"]
-    assert "XMP data that cannot be read" in summarise(declared, "real")
+def png_xmp(packet: bytes) -> bytes:
+    return png_with_chunks(png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet))
 
 
-@pytest.mark.parametrize(
-    ("segments", "says"),
-    [
-        (extended_xmp(PACKET, 4)[:3], "generated"),
-        (extended_xmp(PACKET, name=b"0" * 32), "generated"),
-        ([extended_xmp(PACKET)[0][:60]], "nothing"),
-        (extended_xmp(b"<x " + b" " * 60_000, 1) * 1, "nothing"),
-    ],
-)
-def test_extended_xmp_that_is_not_as_named_is_noted(segments, says):
-    declared = declared_in(with_segments(segments, data=in_jpeg(naming(PACKET))))
-    assert finding(declared, "xmp")["says"] in (says, "nothing")
-    assert [note["source"] for note in declared["unreadable"]] == ["xmp"]
+DAMAGED = {
+    "cut off": lambda: png_xmp(PACKET[: PACKET.index(b"</rdf:D")]),
+    "an element that is closed by another": lambda: png_xmp(xmp_packet(PROPERTY + "<dc:title></dc:creator>")),
+    "too many elements": lambda: png_xmp(xmp_packet(PROPERTY + "<dc:title/>" * bounds.MAX_XMP_ELEMENTS)),
+    "a second packet": lambda: with_segments([JPEG_HEAD + PACKET, JPEG_HEAD + b"<broken"]),
+    "too many packets": lambda: with_segments(
+        [JPEG_HEAD + PACKET, *(JPEG_HEAD + b"<x%d/>" % number for number in range(bounds.MAX_XMP_PACKETS))]
+    ),
+    "extended, over the bound": lambda: with_segments(
+        extended_xmp(b"<x>" + b" " * bounds.MAX_XMP_BYTES + b"</x>", 80), data=in_jpeg(PACKET)
+    ),
+    "extended, the last piece missing": lambda: with_segments(
+        extended_xmp(PACKET.replace(b"</rdf:D", b" " * 900 + b"</rdf:D"), 4)[:3], data=in_jpeg(naming(PACKET))
+    ),
+    "extended, of another name": lambda: with_segments(
+        extended_xmp(PACKET, name=b"0" * 32), data=in_jpeg(naming(PACKET))
+    ),
+    "extended, not named": lambda: with_segments(extended_xmp(PACKET), data=in_jpeg(xmp_packet(""))),
+    "extended, a head that is cut off": lambda: with_segments([extended_xmp(PACKET)[0][:60]], data=in_jpeg(PACKET)),
+}
 
 
-def test_extended_xmp_over_the_bound_is_noted_and_the_standard_one_read():
-    packet = b"<x>" + b" " * bounds.MAX_XMP_BYTES + b"</x>"
-    declared = declared_in(with_segments(extended_xmp(packet, 80), data=in_jpeg(PACKET)))
+@pytest.mark.parametrize("name", DAMAGED)
+def test_what_can_be_read_of_damaged_xmp_is_told_and_the_damage_noted(name):
+    declared = declared_in(DAMAGED[name]())
     assert finding(declared, "xmp")["says"] == "generated"
     assert [note["source"] for note in declared["unreadable"]] == ["xmp"]
+    assert "XMP data that cannot be read" in summarise(declared, "real")
 
 
 SOFTWARE = b"Stable Diffusion\0"
@@ -337,7 +330,7 @@ def heic_with_box(content: bytes) -> bytes:
         (edited(genAIType="objectErase"), "edited_with_ai"),
         (edited(genAIType=3), "edited_with_ai"),
         (edited(isAIEdit=True), "edited_with_ai"),
-        (edited(clipInfoValue='{"genAIType": 1}'), "edited_with_ai"),
+        (edited(clipInfoValue='{"genAIType": 1}', toneValue="{brightness}"), "edited_with_ai"),
         ({"Image_UTC_Data": b"1700000000000", "PEg_Info": b'{"genAIType": 2}'}, "edited_with_ai"),
         ({**edited(genAIType=1), "Original_Path_Hash_Key": b"x"}, "edited_with_ai"),
         (edited(genAIType=0, isAIEdit=False), "nothing"),
@@ -367,6 +360,7 @@ UNREADABLE = {
     "exif head": ("exif", lambda: with_segments([b"Exif\0\0XX" + EXIF_BLOCK[2:]])),
     "exif cut off": ("exif", lambda: with_segments([b"Exif\0\0" + EXIF_BLOCK[:14]])),
     "exif value outside": ("exif", lambda: with_segments([b"Exif\0\0" + EXIF_BLOCK[:-8]])),
+    "exif of an unknown type": ("exif", lambda: with_segments([b"Exif\0\0" + exif_tiff({0x0131: (130, SOFTWARE)})])),
     "exif of a PNG": ("exif", lambda: png_with_chunks(png_chunk(b"eXIf", b"no EXIF at all"))),
     "exif of a WebP": ("exif", lambda: encoded(small_photo(), "WEBP", exif=b"no EXIF at all")),
     "exif profile": ("exif", lambda: png_with_text({"Raw profile type exif": "\nexif\n 4\nno digits"})),
