@@ -32,6 +32,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 _SAMPLE_FORMAT, _SIGNED = 339, 2  # a TIFF tag, and its value for integers that may be negative
+# Of a JPEG. Pillow joins their contents with a copy for each, which takes seconds for ten thousand.
+_MAX_EXIF_SEGMENTS = 64
 _BAND_PIXELS = 500_000  # how much of an image is converted at a time: a few megabytes
 
 
@@ -125,6 +127,8 @@ def _decode(data: bytes, min_side: int | None) -> DecodedImage:
 
 def _load(data: bytes, min_side: int | None) -> tuple["_Header", Image.Image]:
     """Decode an opaque image, not turned. What it was made from is let go."""
+    if data.startswith(b"\xff\xd8") and data.count(b"Exif\0\0") > _MAX_EXIF_SEGMENTS:
+        raise OSError(f"its EXIF data are in more than {_MAX_EXIF_SEGMENTS} segments")
     with Image.open(io.BytesIO(data), formats=limits.FORMATS) as opened:
         _check_size(*opened.size)
         # MPO is a JPEG with further images behind the first, as many cameras write for previews.

@@ -10,6 +10,7 @@ MAX_XMP_PACKETS = 8  # of a file; more than a standard and an extended one are r
 MAX_XMP_ELEMENTS = 20_000  # elements of one packet; long histories have a few thousand
 MAX_ICC_BYTES = 4 * 1024 * 1024  # press profiles with large tables take 2 to 3 MiB
 MAX_EXIF_DIRECTORY_BYTES = 1024 * 1024  # all values of one directory; maker notes of cameras take up to 200 KiB
+MAX_EXIF_BLOCKS = 4  # of a file; a second one is rare
 MAX_PARAMETER_CHARACTERS = 512 * 1024  # one text of generation parameters; large ComfyUI graphs take 200 KiB
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024  # Content Credentials with the thumbnails of a dozen ingredients
 MAX_MANIFEST_BOXES = 2000  # checking takes time with the square of their number: 0.15 s for these

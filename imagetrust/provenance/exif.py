@@ -8,7 +8,7 @@ from PIL import ExifTags, TiffImagePlugin
 from imagetrust.provenance.bounds import MAX_TEXT
 from imagetrust.provenance.characters import decode_text, decode_utf16
 from imagetrust.provenance.exif_directory import ExifBlock, Value
-from imagetrust.provenance.finding import NOTHING, Finding, Reading
+from imagetrust.provenance.finding import Finding, Reading
 from imagetrust.provenance.opened_file import OpenedFile
 from imagetrust.provenance.vocabulary import generator_named
 
@@ -47,42 +47,52 @@ _TEXTS = ("UserComment", "ImageDescription", "Make", "Model", "Software", "Artis
 def read_exif(file: OpenedFile) -> Reading:
     """One finding with all tags by directory, and the texts in which generation parameters may stand.
 
-    Raises ValueError on data that are no EXIF, TooLarge on directories over the bound.
+    Of several blocks, an earlier one's tags count. A block that is no EXIF is a fault.
+    Raises TooLarge on directories over the bound.
     """
-    block = file.exif_block()
-    if not block:
-        return NOTHING
-    directories = _directories(block)
     tags: dict[str, dict[str, object]] = {}
+    gps: dict[str, object] = {}
     maker_note = 0
-    for directory, entries in directories.items():
-        maker_note = maker_note or _length(entries.pop(_MAKER_NOTE, None))
-        unwanted = _NOT_VALUES if directory == "image" else _POINTERS
-        named = {
-            _NAMES[directory].get(tag, f"0x{tag:04x}"): _value(tag, value, block.order)
-            for tag, value in sorted(entries.items())
-            if tag not in unwanted
-        }
-        if named:
-            tags[directory] = named
+    faults: dict[str, None] = {}
+    for data in file.exif_blocks():
+        try:
+            block = ExifBlock(data)
+        except ValueError as error:
+            faults[str(error)] = None
+            continue
+        directories = _directories(block, has_pages=file.is_tiff)
+        for name, entries in directories.items():
+            maker_note = maker_note or _length(entries.get(_MAKER_NOTE))
+            if named := _named(name, entries, block.order):
+                tags[name] = named | tags.get(name, {})
+        gps = gps or _position(block.pointed_to(directories["image"].get(_GPS)), block.order)
+        faults |= block.faults
     shot = {**tags.get("photo", {}), **tags.get("image", {})}
     values: dict[str, object] = {name: shot[tag] for name, tag in _CALLED_OUT.items() if shot.get(tag)}
     if maker_note:
         values["maker_note_bytes"] = maker_note
-    if gps := _position(block.pointed_to(block.first().get(_GPS)), block.order):
+    if gps:
         values["gps"] = gps
     values |= {"tags": tags}
     texts = {f"exif:{tag}": text for tag in _TEXTS if isinstance(text := shot.get(tag), str) and text}
-    findings = (_finding(values),) if tags or "gps" in values else ()
-    return Reading(findings, texts, tuple(block.faults))
+    return Reading((_finding(values),) if tags or gps else (), texts, tuple(faults))
 
 
-def _directories(block: ExifBlock) -> dict[str, dict[int, Value]]:
+def _directories(block: ExifBlock, *, has_pages: bool) -> dict[str, dict[int, Value]]:
     first = block.first()
     photo = block.pointed_to(first.get(ExifTags.IFD.Exif))
     interoperability = block.pointed_to(photo.get(ExifTags.IFD.Interop))
-    thumbnail = {} if block.is_file else block.second()  # in a TIFF, it is the next page
+    thumbnail = {} if has_pages else block.second()  # in a TIFF, it is the next page
     return {"image": first, "photo": photo, "interoperability": interoperability, "thumbnail": thumbnail}
+
+
+def _named(directory: str, entries: Mapping[int, Value], order: str) -> dict[str, object]:
+    unwanted = {_MAKER_NOTE, *(_NOT_VALUES if directory == "image" else _POINTERS)}
+    return {
+        _NAMES[directory].get(tag, f"0x{tag:04x}"): _value(tag, value, order)
+        for tag, value in sorted(entries.items())
+        if tag not in unwanted
+    }
 
 
 def _finding(values: dict[str, object]) -> Finding:

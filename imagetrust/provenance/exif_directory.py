@@ -12,7 +12,7 @@ from imagetrust.provenance.characters import decode_text
 Value = int | float | str | memoryview | TiffImagePlugin.IFDRational | tuple["Value", ...]
 
 _HEAD = re.compile(rb"II\*\0|MM\0\*|II\+\0\x08\0\0\0|MM\0\+\0\x08\0\0")
-_MAX_HEAD_OFFSET = 16  # bytes before it: "Exif\0\0", which some programs write twice
+_MAX_HEAD_OFFSET = 16  # bytes before it, such as "Exif\0\0"
 _TEXTS = (2, 129)  # ASCII, and EXIF 3.0's UTF-8
 _BYTES = (1, 6, 7)
 _RATIONALS = (5, 10)
@@ -20,19 +20,24 @@ _SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8
 _FORMS = {3: "H", 4: "I", 5: "II", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 
 
+def is_exif(data: bytes) -> bool:
+    """Whether data begin like EXIF data, what may stand before them included."""
+    found = _HEAD.search(data, 0, _MAX_HEAD_OFFSET + 8)
+    return found is not None and found.start() <= _MAX_HEAD_OFFSET
+
+
 class ExifBlock:
     """The bytes that offsets in EXIF data count from: a block of EXIF data, or a whole TIFF.
 
-    is_file: a whole TIFF. order: "<" or ">". faults: what the directories that were read name and do not hold.
+    order: "<" or ">". faults: what the directories that were read name and do not hold.
     """
 
-    def __init__(self, data: bytes, *, is_file: bool = False) -> None:
+    def __init__(self, data: bytes) -> None:
         """Raise ValueError where the data are no TIFF."""
         head = _HEAD.search(data, 0, _MAX_HEAD_OFFSET + 8)
         if not head or head.start() > _MAX_HEAD_OFFSET:
             raise ValueError(f"they do not begin like a TIFF, but with {data[:8]!r}")
         self.data = memoryview(data)[head.start() :]
-        self.is_file = is_file
         self.order = "<" if head[0][:1] == b"I" else ">"
         self.faults: dict[str, None] = {}
         self._is_big = b"+" in head[0]

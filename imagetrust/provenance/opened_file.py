@@ -1,22 +1,25 @@
 """A file whose header is open and whose pixels are decoded: what every reader of declarations is given."""
 
 import io
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Protocol
 
 from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
-from imagetrust.provenance.bounds import MAX_BLOCKS, check_size
-from imagetrust.provenance.exif_directory import ExifBlock
+from imagetrust.provenance.bounds import MAX_BLOCKS, MAX_EXIF_BLOCKS, check_size
+from imagetrust.provenance.exif_directory import ExifBlock, is_exif
 from imagetrust.provenance.png_texts import PngTexts, read_png_texts
 
 _C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")  # C2PA 2.2, A.5.1: the box in ISO BMFF files
 _C2PA_TIFF_TAG = 0xCD41  # C2PA 2.2, A.3.6
 _C2PA_GIF_EXTENSION = b"C2PA_GIF\x01\x00\x00"  # C2PA 2.2, A.3.3
 _START_OF_SCAN = 0xDA
+_EXIF_HEAD = re.compile(rb"\A(?:Exif\0\0){1,2}")  # some programs write it twice
 
 
 class DecodedImage(Protocol):
@@ -64,32 +67,45 @@ class OpenedFile:
         """The texts of a PNG; none in other formats."""
         return read_png_texts(self.data, self.png_chunks())
 
-    def exif_block(self) -> ExifBlock | None:
-        """Return the first block of EXIF data, or the whole of a TIFF; None where there is none.
+    @property
+    def is_tiff(self) -> bool:
+        """Whether the file itself is laid out like EXIF data."""
+        return isinstance(self.header, TiffImagePlugin.TiffImageFile)
 
-        Raises ValueError on a block that is no EXIF.
+    def exif_blocks(self) -> list[bytes]:
+        """Return the blocks of EXIF data, at most MAX_EXIF_BLOCKS, or the whole of a TIFF; none is empty.
+
+        Raises ValueError where a carrier of them is broken.
         """
-        if isinstance(self.header, TiffImagePlugin.TiffImageFile):
-            return ExifBlock(self.data, is_file=True)
-        block = self.header.info.get("exif") or next(self._exif_blocks(), b"")
-        return ExifBlock(block) if block else None
+        if self.is_tiff:
+            return [self.data]
+        blocks = (_EXIF_HEAD.sub(b"", block) for block in self._found_exif_blocks())
+        return list(islice(dict.fromkeys(block for block in blocks if block.strip(b"\0")), MAX_EXIF_BLOCKS))
 
     def readable_exif(self) -> ExifBlock | None:
-        """Return the same, and None for a block that is no EXIF, for readers of other things than EXIF."""
+        """Return the first block where it is EXIF, for readers of other things than EXIF."""
         try:
-            return self.exif_block()
-        except ValueError:
+            return ExifBlock(self.exif_blocks()[0])
+        except (ValueError, IndexError):
             return None
 
-    def _exif_blocks(self) -> Iterator[bytes]:
-        """Return those that Pillow does not look for: after the pixels of a PNG or WebP, and copies by ImageMagick."""
+    def _found_exif_blocks(self) -> Iterator[bytes]:
+        jpeg: list[list[bytes]] = []
+        for segment in self.jpeg_segments("APP1"):
+            if segment.startswith(b"Exif\0"):
+                if not jpeg or is_exif(segment):
+                    jpeg.append([segment])
+                else:  # what one segment has no room for goes on in the next
+                    jpeg[-1].append(segment[len(b"Exif\0\0") :])
+        yield from map(b"".join, jpeg) if jpeg else (self.header.info.get("exif") or b"",)
+        # Where Pillow does not look: after the pixels of a PNG or WebP, and in copies by ImageMagick.
         for kind, start, size in self.png_chunks():
             if kind == b"eXIf":
                 yield self.data[start : start + size]
         for kind, content in self.boxes():
             if kind == b"EXIF":
                 yield content
-        # Of JPEG's segment APP1, which holds XMP as well.
+        # "APP1" is JPEG's segment, which holds XMP as well.
         yield from (block for block in self.png_texts.profiles("exif", "app1") if not block.startswith(b"http"))
 
     def png_chunks(self) -> Iterator[tuple[bytes, int, int]]:

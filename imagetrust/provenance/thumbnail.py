@@ -53,7 +53,7 @@ def read_thumbnail(file: OpenedFile) -> Reading:
 
 def _content(file: OpenedFile) -> bytes:
     block = file.readable_exif()
-    if not block or block.is_file:
+    if not block or file.is_tiff:
         return b""
     directory = block.second()
     start, length = directory.get(_START), directory.get(_LENGTH)

@@ -27,6 +27,7 @@ _MAX_HEAD = 256  # bytes in which a packet begins
 _LATIN = {0xDC00 + byte: byte for byte in range(0x80, 0x100)}  # what Python makes of bytes that are no UTF-8
 _PACKET_END = "<?xpacket end"
 _XML_DECLARATION = re.compile(r"<\?xml\s[^>]{0,256}\?>")
+_INSTRUCTION = re.compile(r"<\?[^>]{0,256}\?>")  # such as those around a packet
 _BARE_AMPERSAND = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#[0-9]{1,7}|#x[0-9a-fA-F]{1,6});)")
 _CONTROLS = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]"
@@ -53,8 +54,8 @@ def packets(file: OpenedFile, faults: list[str]) -> Iterator[bytes]:
     elif file.header.format == "WEBP":
         # Programs that sign append the chunk to files of the simple layout, where libwebp does not look for it.
         yield from (content for kind, content in file.boxes() if kind in _WEBP_CHUNKS)
-    exif = file.readable_exif()
-    if exif and not exif.is_file and (packet := exif.raw(_XMP_TAG)):
+    exif = None if file.is_tiff else file.readable_exif()
+    if exif and (packet := exif.raw(_XMP_TAG)):
         yield packet
 
 
@@ -117,7 +118,10 @@ def read_packet(packet: bytes, namespaces: Mapping[str, str], reader: "PacketRea
     Raises ParseError on what is no XMP or breaks off and TooLarge beyond MAX_XMP_ELEMENTS, both after all that came
     before was told; defusedxml's exceptions.
     """
-    content = _BARE_AMPERSAND.sub("&amp;", _CONTROLS.sub(" ", _XML_DECLARATION.sub("", _decoded(packet))))
+    content = _decoded(packet)
+    if not _INSTRUCTION.sub("", content).strip("\0\ufeff \r\n\t"):
+        return
+    content = _BARE_AMPERSAND.sub("&amp;", _CONTROLS.sub(" ", _XML_DECLARATION.sub("", content)))
     content = content[max(0, content.find("<")) :]
     if (end := content.rfind(_PACKET_END)) >= 0:
         content = content[:end]

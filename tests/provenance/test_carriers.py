@@ -1,11 +1,13 @@
 """Declarations reach the answer from every place that carries them, damaged and unusual ones included."""
 
 import json
+import time
 import zlib
 from pathlib import Path
 
 import pytest
 
+from imagetrust.errors import RequestError
 from imagetrust.images.decode import decode
 from imagetrust.provenance import bounds, summarise
 from tests.procedural import encoded
@@ -216,6 +218,37 @@ def test_exif_in_every_carrier(make):
     assert declared["unreadable"] == []
 
 
+def test_a_second_block_of_exif_adds_to_the_first():
+    blocks = [
+        exif_tiff({0x010F: (2, b"Example\0")}),
+        exif_tiff({0x010F: (2, b"Other\0"), 0x0131: (2, SOFTWARE)}, order=">"),
+    ]
+    found = finding(declared_in(with_segments([b"Exif\0\0" + block for block in blocks])), "exif")
+    assert (found["values"]["maker"], found["values"]["software"]) == ("Example", "Stable Diffusion")
+
+
+def test_exif_goes_on_in_the_next_segment():
+    block = exif_tiff({0x0131: (2, SOFTWARE)})
+    data = with_segments([b"Exif\0\0" + block[:20], b"Exif\0\0" + block[20:]])
+    assert finding(declared_in(data), "exif")["values"]["software"] == "Stable Diffusion"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: with_segments([JPEG_HEAD]),
+        lambda: in_jpeg(b" \n" * 200),
+        lambda: in_jpeg(b'<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>\n<?xpacket end="w"?>'),
+        lambda: with_segments([b"Exif\0\0"]),
+        lambda: with_segments([b"Exif\0\0\0\0\0\0"]),
+    ],
+)
+def test_an_empty_carrier_declares_nothing(make):
+    declared = declared_in(make())
+    assert sources(declared) == ["jpeg_quantisation"]
+    assert declared["unreadable"] == []
+
+
 @pytest.mark.parametrize("kind", [2, 129])
 @pytest.mark.parametrize("text", ["Exämple 灯台", "Café"])
 def test_exif_texts_in_utf_8(kind, text):
@@ -396,6 +429,14 @@ def test_an_unreadable_source_that_states_no_origin_leaves_the_summary_alone(sou
 
 def test_broken_exif_hides_no_picture():
     assert decode(with_segments([b"Exif\0\0garbage"])).size == small_photo().size
+
+
+def test_exif_in_thousands_of_segments_is_refused_at_once():
+    data = with_segments([b"Exif\0\0" + EXIF_BLOCK] + [b"Exif\0\0" + b"a" * 1400] * 14_000)
+    began = time.process_time()
+    with pytest.raises(RequestError, match="more than 64 segments"):
+        decode(data)
+    assert time.process_time() - began < 1
 
 
 def test_a_text_of_a_png_hides_no_other():
