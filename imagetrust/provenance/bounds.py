@@ -15,6 +15,8 @@ MAX_URL_CHARACTERS = 2048  # of a manifest to be fetched; services use about 120
 MAX_FETCH_SECONDS = 3.0  # for one manifest: a host that is up takes a fraction, and a worker waits for one that is not
 MAX_BLOCKS = 16384  # JPEG segments before the pixels, or PNG chunks; libpng writes one for 8 KiB of pixels
 MAX_TEXT_CHUNKS = 256  # of a PNG
+MAX_HIDDEN_PIXELS = 4096 * 4096  # of an image that is decoded again for what its lowest bits hold
+MAX_HIDDEN_BYTES = 512 * 1024  # of that, packed and unpacked; NovelAI's take 2 KiB
 MAX_THUMBNAIL_PIXELS = 1_000_000  # EXIF asks for 160 x 120; phones embed up to 512 x 512
 
 # What is answered.

@@ -7,9 +7,9 @@ from PIL import ExifTags, TiffImagePlugin
 
 from imagetrust.provenance.bounds import MAX_TEXT
 from imagetrust.provenance.exif_directory import open_directory
-from imagetrust.provenance.finding import NOTHING, Finding, Reading
+from imagetrust.provenance.finding import NOTHING, Reading
 from imagetrust.provenance.opened_file import OpenedFile
-from imagetrust.provenance.vocabulary import generator_named
+from imagetrust.provenance.statements import state
 
 _SHORT = 8  # bytes: versions, configurations and the like, told as numbers
 _USER_COMMENT = 0x9286
@@ -64,25 +64,8 @@ def read_exif(file: OpenedFile) -> Reading:
     texts = {f"exif:{tag}": text for tag in _TEXTS if isinstance(text := shot.get(tag), str) and text}
     if not tags and "gps" not in values:
         return NOTHING
-    return Reading((_finding(values),), texts)
-
-
-def _finding(values: dict[str, object]) -> Finding:
-    camera = _camera(str(values.get("maker", "")), str(values.get("model", "")))
-    software = str(values.get("software", ""))
-    if generator := generator_named(" ".join((camera, software, str(values.get("artist", ""))))):
-        return Finding("exif", "generated", f"The EXIF data name {generator}, a generator of pictures.", values)
-    if camera:
-        saved = f" and the software {software}" if software else ""
-        return Finding("exif", "camera", f"The EXIF data name the camera {camera}{saved}.", values)
-    if software:
-        return Finding("exif", "software", f"The EXIF data name the software {software} and no camera.", values)
-    return Finding("exif", "nothing", "The EXIF data name neither a camera nor a program.", values)
-
-
-def _camera(maker: str, model: str) -> str:
-    """Many models repeat their maker's name."""
-    return model if model.lower().startswith(maker.lower()) else f"{maker} {model}".strip()
+    statement = state("exif", shot, "The EXIF data name neither a camera nor a program.")
+    return Reading((statement.finding("exif", values),), texts)
 
 
 def _length(value: object) -> int:

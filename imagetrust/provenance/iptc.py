@@ -2,9 +2,9 @@
 
 from PIL import IptcImagePlugin
 
-from imagetrust.provenance.finding import NOTHING, Finding, Reading
+from imagetrust.provenance.finding import NOTHING, Reading
 from imagetrust.provenance.opened_file import OpenedFile
-from imagetrust.provenance.vocabulary import generator_named
+from imagetrust.provenance.statements import state
 
 # IPTC-NAA Information Interchange Model 4.2, record 2, by data set.
 _NAMES = {
@@ -50,14 +50,9 @@ def read_iptc(file: OpenedFile) -> Reading:
     }
     if not values:
         return NOTHING
-    program = str(values.get("program", ""))
-    if generator := generator_named(f"{program} {values.get('credit', '')} {values.get('source', '')}"):
-        finding = Finding("iptc", "generated", f"The IPTC data name {generator}, a generator of pictures.", values)
-    elif program:
-        finding = Finding("iptc", "software", f"The IPTC data name the program {program}.", values)
-    else:
-        finding = Finding("iptc", "nothing", "The IPTC data name no program.", values)
-    return Reading((finding,))
+    statement = state("iptc", values, "The IPTC data name no program.")
+    texts = {"iptc:caption": caption} if isinstance(caption := values.get("caption"), str) else {}
+    return Reading((statement.finding("iptc", values),), texts)
 
 
 def _text(value: object, encoding: str | None) -> object:

@@ -8,11 +8,10 @@ from PIL import PngImagePlugin
 from imagetrust.provenance.bounds import MAX_TEXT_CHUNKS
 from imagetrust.provenance.finding import NOTHING, Finding, Reading, Says
 from imagetrust.provenance.opened_file import OpenedFile
-from imagetrust.provenance.vocabulary import generator_named
+from imagetrust.provenance.statements import state
 
 _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 _XMP = "XML:com.adobe.xmp"
-_PROGRAM_FIELDS = ("Software", "Creation Software", "Source", "Author")
 
 
 def read_png_text(file: OpenedFile) -> Reading:
@@ -30,14 +29,10 @@ def read_png_text(file: OpenedFile) -> Reading:
     texts = {str(keyword): str(text) for keyword, text in stream.im_text.items() if keyword != _XMP}
     if not texts:
         return NOTHING
-    programs = " ".join(texts[field] for field in _PROGRAM_FIELDS if field in texts)
-    if generator := generator_named(programs):
-        finding = Finding("png_text", "generated", f"The PNG's texts name {generator}, a generator of pictures.", texts)
-    elif "Software" in texts:
-        finding = Finding("png_text", "software", f"The PNG's texts name the software {texts['Software']}.", texts)
-    else:
-        finding = Finding("png_text", "nothing", f"The PNG carries texts under {', '.join(texts)}.", texts)
-    return Reading((finding,), {f"png_text:{keyword}": text for keyword, text in texts.items()})
+    statement = state("png_text", texts, f"The PNG carries texts under {', '.join(texts)}.")
+    return Reading(
+        (statement.finding("png_text", texts),), {f"png_text:{keyword}": text for keyword, text in texts.items()}
+    )
 
 
 def read_comments(file: OpenedFile) -> Reading:
