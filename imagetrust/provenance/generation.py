@@ -16,7 +16,6 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from imagetrust.provenance.bounds import MAX_PARAMETER_CHARACTERS, MAX_VALUES
@@ -299,7 +298,7 @@ _ENOUGH_FORMS = 2
 _INFOTEXT_NAME = re.compile(r"([A-Za-z][\w /-]{0,60}): *")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _PLAIN = re.compile(r"[^,\n]*")
-_MAX_STARTS = 8  # of a text, at which its last line is tried
+_MAX_STARTS = 8  # of a text, at which its last line is tried, from the end
 _MAX_INFOTEXT_ITEMS = 4 * MAX_VALUES
 _DECODER = json.JSONDecoder()
 
@@ -331,7 +330,7 @@ def _size(data: Object) -> Parameters:
 
 def _infotext(text: str) -> Parameters:
     """Return the web UI's text: prompt, "Negative prompt: ...", and a last line "Steps: 20, Sampler: Euler a, ..."."""
-    for found in islice(re.finditer(r"\bSteps: (?=\d)", text), _MAX_STARTS):
+    for found in reversed(list(re.finditer(r"\bSteps: (?=\d)", text))[-_MAX_STARTS:]):  # prompts may speak of steps
         items = list(_infotext_items(text[found.start() :]))
         if _is_infotext(dict(reversed(items))):
             prompt, _, negative = text[: found.start()].partition("Negative prompt:")

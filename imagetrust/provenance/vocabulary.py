@@ -39,7 +39,8 @@ _PRODUCTS = (
     r"(?:adobe |adobe's )firefly", r"bing image creator", r"craiyon", r"dall[-·. ]?e(?: ?[23])?", r"dreamina",
     r"flux\.?[12](?:[- .\[]*(?:dev|schnell|pro|kontext|klein))?\]?", r"gemini [\d.]+ (?:flash|pro)(?: image)?",
     r"google imagen", r"gpt-image(?:-[\d.]+)?", r"gpt-4o", r"grok imagine",
-    r"image creator from (?:microsoft )?designer", r"imagen [2-9]", r"jimeng", r"mai-image(?:-[\d.]+)?", r"midjourney", r"nano banana", r"nightcafe", r"novelai",
+    r"image creator from (?:microsoft )?designer", r"imagen [2-9]", r"jimeng", r"mai-image(?:-[\d.]+)?", r"midjourney",
+    r"nano banana", r"nightcafe", r"novelai",
     r"(?:apple )?image playground", r"qwen-image", r"sdxl", r"seedream", r"stable ?diffusion(?:[- ]?xl)?",
 )  # fmt: skip
 # Programs and services, whose name stands for the image only where programs and devices write their own.
@@ -102,7 +103,7 @@ _NO_VALUE = re.compile(
     r"|0)?\W*",
     re.IGNORECASE,
 )
-_NO_NAME = re.compile(r"[{}\[\]\n]")  # JSON and lists, which savers of ComfyUI and SwarmUI write into such fields
+_NO_NAME = re.compile(r"[{}\n]|^\s*\[")  # JSON and lists, which savers of ComfyUI and SwarmUI write into such fields
 _MAX_NAME = 128
 
 _BY_WEIGHT: tuple[Says, ...] = ("generated", "edited_with_ai", "possibly_generated", "camera", "software", "nothing")
