@@ -39,9 +39,9 @@ _PRODUCTS = (
     r"(?:adobe |adobe's )firefly", r"bing image creator", r"craiyon", r"dall[-·. ]?e(?: ?[23])?", r"dreamina",
     r"flux\.?[12](?:[- .\[]*(?:dev|schnell|pro|kontext|klein))?\]?", r"gemini [\d.]+ (?:flash|pro)(?: image)?",
     r"google imagen", r"gpt-image(?:-[\d.]+)?", r"gpt-4o", r"grok imagine",
-    r"image creator from (?:microsoft )?designer", r"imagen [2-9]", r"jimeng", r"mai-image(?:-[\d.]+)?", r"midjourney",
-    r"nano banana", r"nightcafe", r"novelai",
-    r"(?:apple )?image playground", r"qwen-image", r"sdxl", r"seedream", r"stable ?diffusion(?:[- ]?xl)?",
+    r"image creator from (?:microsoft )?designer", r"imagen-[\d.]+-\w+", r"jimeng", r"mai-image(?:-[\d.]+)?",
+    r"midjourney", r"nano banana", r"nightcafe", r"novelai", r"(?:apple )?image playground",
+    r"qwen-image", r"sdxl", r"seedream", r"stable ?diffusion(?:[- ]?xl)?",
 )  # fmt: skip
 # Programs and services, whose name stands for the image only where programs and devices write their own.
 _SERVICES = (
@@ -70,13 +70,12 @@ _WITH_MODEL = re.compile(
 # What services write into a field for a credit, instead of a name: Google's "Made with Google AI" and "Edited with
 # Google AI", Meta's "Imagined with AI", "AI generated image".
 _THING = r"(?:(?:this |an? )?(?:image|picture|photo|artwork|illustration) (?:was )?)?"
+_PREPOSITION = r"(with|by|using|in|on|via)"
 _MADE = re.compile(
-    rf"{_THING}(?:made|created|generated|imagined|designed|produced) (?:with|by|using|in|on|via) (.{{2,48}}?)[.!]?",
-    re.IGNORECASE,
+    rf"{_THING}(?:made|created|generated|imagined|designed|produced) {_PREPOSITION} (.{{2,48}}?)[.!]?", re.IGNORECASE
 )
 _EDITED = re.compile(
-    rf"{_THING}(?:edited|modified|altered|changed|retouched) (?:with|by|using|in|on|via) (.{{2,48}}?)[.!]?",
-    re.IGNORECASE,
+    rf"{_THING}(?:edited|modified|altered|changed|retouched) {_PREPOSITION} (.{{2,48}}?)[.!]?", re.IGNORECASE
 )
 _AI_GENERATED = re.compile(
     r"(?:image |picture )?(?:is |was )?(?:ai|a\.i\.)[- ]generated(?: (?:image|picture|photo|artwork|content))?",
@@ -99,8 +98,8 @@ _GAMES = re.compile(
 )
 # Values that fill a field and name nothing.
 _NO_VALUE = re.compile(
-    r"\W*(?:none|n[/.]?a|nil|null|no|not? (?:used|applicable|available|ai|specified)(?: used)?|unknown|undefined|false"
-    r"|0)?\W*",
+    r"\W*(?:n[/.]?a|nil|null|unknown|undefined|false|0|(?:none|not?)(?:\W+(?:any|an?|ai|generative|artificial|intelligence"
+    r"|system|model|tool|software|was|is|been|not|used|applicable|available|specified|involved))*)?\W*",
     re.IGNORECASE,
 )
 _NO_NAME = re.compile(r"[{}\n]|^\s*\[")  # JSON and lists, which savers of ComfyUI and SwarmUI write into such fields
@@ -140,7 +139,11 @@ def credit_says(text: str) -> tuple[Says, bool]:
     statements: tuple[tuple[re.Pattern[str], Says], ...] = ((_MADE, "generated"), (_EDITED, "edited_with_ai"))
     for sentence, says in statements:
         found = sentence.fullmatch(text)
-        if found and _WITH_MODEL.fullmatch(found[1]):
+        if found and (
+            _WITH_MODEL.fullmatch(found[2])
+            # "Created by Sora" may be a person's credit.
+            or (found[1].lower() != "by" and _GENERATOR_ALONE.fullmatch(found[2]))
+        ):
             return says, True
     if _AI_GENERATED.fullmatch(text):
         return "generated", True
