@@ -21,6 +21,8 @@ MAX_TEXT_CHUNKS = 256  # of a PNG
 MAX_TEXT_BYTES = 8 * 1024 * 1024  # all texts of a PNG together, unpacked
 MAX_TRAILER_RECORDS = 256  # of a Samsung trailer; phones write about a dozen
 MAX_TRAILER_TEXT = 256 * 1024  # bytes of one record that is read; histories of edits take up to 100 KiB
+MAX_HIDDEN_PIXELS = 4096 * 4096  # of an image that is decoded again for what its lowest bits hold
+MAX_HIDDEN_BYTES = 512 * 1024  # of that, packed and unpacked; NovelAI's take 2 KiB
 MAX_THUMBNAIL_PIXELS = 1_000_000  # EXIF asks for 160 x 120; phones embed up to 512 x 512
 
 # What is answered.

@@ -8,9 +8,9 @@ from PIL import ExifTags, TiffImagePlugin
 from imagetrust.provenance.bounds import MAX_TEXT
 from imagetrust.provenance.characters import decode_text, decode_utf16
 from imagetrust.provenance.exif_directory import ExifBlock, Value
-from imagetrust.provenance.finding import Finding, Reading
+from imagetrust.provenance.finding import Reading
 from imagetrust.provenance.opened_file import OpenedFile
-from imagetrust.provenance.vocabulary import generator_named
+from imagetrust.provenance.statements import state
 
 _SHORT = 8  # bytes: versions, configurations and the like, told as numbers
 _USER_COMMENT = 0x9286
@@ -75,7 +75,10 @@ def read_exif(file: OpenedFile) -> Reading:
         values["gps"] = gps
     values |= {"tags": tags}
     texts = {f"exif:{tag}": text for tag in _TEXTS if isinstance(text := shot.get(tag), str) and text}
-    return Reading((_finding(values),) if tags or gps else (), texts, tuple(faults))
+    if not tags and not gps:
+        return Reading(faults=tuple(faults))
+    statement = state("exif", shot, "The EXIF data name neither a camera nor a program.")
+    return Reading((statement.finding("exif", values),), texts, tuple(faults))
 
 
 def _directories(block: ExifBlock, *, has_pages: bool) -> dict[str, dict[int, Value]]:
@@ -93,24 +96,6 @@ def _named(directory: str, entries: Mapping[int, Value], order: str) -> dict[str
         for tag, value in sorted(entries.items())
         if tag not in unwanted
     }
-
-
-def _finding(values: dict[str, object]) -> Finding:
-    camera = _camera(str(values.get("maker", "")), str(values.get("model", "")))
-    software = str(values.get("software", ""))
-    if generator := generator_named(" ".join((camera, software, str(values.get("artist", ""))))):
-        return Finding("exif", "generated", f"The EXIF data name {generator}, a generator of pictures.", values)
-    if camera:
-        saved = f" and the software {software}" if software else ""
-        return Finding("exif", "camera", f"The EXIF data name the camera {camera}{saved}.", values)
-    if software:
-        return Finding("exif", "software", f"The EXIF data name the software {software} and no camera.", values)
-    return Finding("exif", "nothing", "The EXIF data name neither a camera nor a program.", values)
-
-
-def _camera(maker: str, model: str) -> str:
-    """Many models repeat their maker's name."""
-    return model if model.lower().startswith(maker.lower()) else f"{maker} {model}".strip()
 
 
 def _length(value: object) -> int:

@@ -20,6 +20,7 @@ _C2PA_TIFF_TAG = 0xCD41  # C2PA 2.2, A.3.6
 _C2PA_GIF_EXTENSION = b"C2PA_GIF\x01\x00\x00"  # C2PA 2.2, A.3.3
 _START_OF_SCAN = 0xDA
 _EXIF_HEAD = re.compile(rb"\A(?:Exif\0\0){1,2}")  # some programs write it twice
+_JPEG_METADATA = (*range(0xE0, 0xF0), 0xFE)  # APP0 to APP15 and COM
 
 
 class DecodedImage(Protocol):
@@ -117,6 +118,17 @@ class OpenedFile:
             length, kind = struct.unpack_from(">I4s", self.data, position)
             yield kind, position + 8, length
             position += 12 + length
+
+    def pixels_begin(self) -> int:
+        """Return the offset before which a JPEG or PNG holds metadata alone; 0 in other formats."""
+        if isinstance(self.header, JpegImagePlugin.JpegImageFile):
+            position = 2
+            while position + 4 <= len(self.data):
+                marker, size = struct.unpack_from(">xBH", self.data, position)
+                if marker not in _JPEG_METADATA:
+                    return position
+                position += 2 + size
+        return next((start - 8 for kind, start, _ in self.png_chunks() if kind in (b"PLTE", b"IDAT")), 0)
 
     def manifest_store(self) -> bytes:
         """Return the C2PA manifest store in the file, put together from its blocks; empty where there is none."""

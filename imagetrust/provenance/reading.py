@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
+from imagetrust.provenance.aigc_label import read_label
 from imagetrust.provenance.bounds import MAX_FINDINGS, Answer
 from imagetrust.provenance.content_credentials import read_content_credentials
 from imagetrust.provenance.dimensions import read_dimensions
@@ -18,11 +19,12 @@ from imagetrust.provenance.opened_file import DecodedImage, OpenedFile
 from imagetrust.provenance.places import mask_places, withhold_places
 from imagetrust.provenance.quantisation import read_quantisation
 from imagetrust.provenance.samsung import read_samsung
+from imagetrust.provenance.stealth import read_hidden_texts
 from imagetrust.provenance.texts import read_comments, read_png_text
 from imagetrust.provenance.thumbnail import read_thumbnail
 from imagetrust.provenance.xmp import read_xmp
 
-# In the order of the answer, after Content Credentials and generation parameters, which need the texts of these.
+# In the order of the answer, after Content Credentials, labels and parameters, which need the texts of these.
 _READERS: Mapping[str, Callable[[OpenedFile], Reading]] = {
     "exif": read_exif,
     "xmp": read_xmp,
@@ -97,6 +99,8 @@ def _read(
         first = attempt(
             "c2pa", lambda: read_content_credentials(file, provenance, trust_anchors, manifest_hosts)
         ).findings
+        texts |= attempt("stealth", partial(read_hidden_texts, file)).texts
+        first += attempt("aigc_label", lambda: read_label(file, texts)).findings
         first += attempt("generation_parameters", lambda: read_generation_parameters(texts)).findings
     return [*first, *findings], faults
 
@@ -114,6 +118,7 @@ def _answer(findings: list[Finding], notes: Mapping[str, str]) -> dict[str, Any]
                 "detail": answer.text(finding.detail),
                 "values": answer.json(finding.values),
             }
+            | ({"evidence": finding.evidence} if finding.says != "nothing" else {})
             | ({"truncated": True} if answer.cut else {})
         )
     return {

@@ -50,7 +50,8 @@ def read_samsung(file: OpenedFile) -> Reading:
     else:
         detail = f"A Samsung phone appended {len(records)} records to the file."
     return Reading(
-        (Finding("samsung_trailer", "edited_with_ai" if edited else "nothing", detail, values),), {}, tuple(faults)
+        (Finding("samsung_trailer", "edited_with_ai" if edited else "nothing", detail, values, evidence="field"),),
+        faults=tuple(faults),
     )
 
 

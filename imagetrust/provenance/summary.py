@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from imagetrust.provenance.finding import EVIDENCE
+
 _TRUST = ("signed_valid", "signed_untrusted", "unsigned", "signed_broken")
-_WEIGHT = ("generated", "edited_with_ai", "camera", "software")
+_WEIGHT = ("generated", "edited_with_ai", "possibly_generated", "camera", "software")
 _DECLARED = {
     "generated": "that it was made by a generative model",
     "edited_with_ai": "that a part of it comes from a generative model",
+    "possibly_generated": "that it may have been made by a generative model",
     "camera": "that a camera took it",
     "software": "only which program made or saved it",
 }
@@ -26,7 +29,9 @@ _UNREADABLE = {
     "png_text": "texts of a PNG",
     "jpeg_comment": "a comment",
     "samsung_trailer": "data of a Samsung phone",
+    "aigc_label": "a label of generated content",
     "generation_parameters": "generation parameters",
+    "stealth": "parameters hidden in its pixels",
     "header": "metadata",
 }
 _PIXELS = {
@@ -39,8 +44,8 @@ _PIXELS = {
 def summarise(declared: Mapping[str, Any], verdict: str) -> str:
     """How the declaration (of read_declarations) and the verdict ("real", "uncertain" or "generated") agree.
 
-    Of several statements the one on a camera or a generative model counts, by who vouches for it and then by what it
-    says. Declaration and verdict are only compared: neither changes the other.
+    Of several statements the one on a camera or a generative model counts, by who vouches for it, then by its evidence,
+    and then by what it says. Declaration and verdict are only compared: neither changes the other.
     """
     statements = [finding for finding in declared["findings"] if finding["says"] != "nothing"]
     pixels = _PIXELS[verdict]
@@ -55,6 +60,7 @@ def summarise(declared: Mapping[str, Any], verdict: str) -> str:
         key=lambda finding: (
             finding["says"] == "software",
             _TRUST.index(finding["strength"]),
+            EVIDENCE.index(finding.get("evidence", "text")),
             _WEIGHT.index(finding["says"]),
         ),
     )
@@ -80,4 +86,6 @@ def _relation(says: str, strength: str, verdict: str) -> str:
         return "so the declaration stands alone"
     if says == "edited_with_ai":
         return "and the two agree" if verdict == "generated" else "as they would where only a small part was changed"
+    if says == "possibly_generated" and verdict == "real":
+        return "which speaks against it"
     return "and the two agree" if (says == "camera") == (verdict == "real") else "and the two contradict each other"

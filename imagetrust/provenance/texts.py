@@ -3,9 +3,7 @@
 from imagetrust.provenance.characters import decode_text
 from imagetrust.provenance.finding import NOTHING, Finding, Reading, Says
 from imagetrust.provenance.opened_file import OpenedFile
-from imagetrust.provenance.vocabulary import generator_named
-
-_PROGRAM_FIELDS = ("Software", "Creation Software", "Source", "Author")
+from imagetrust.provenance.statements import state
 
 
 def read_png_text(file: OpenedFile) -> Reading:
@@ -14,14 +12,9 @@ def read_png_text(file: OpenedFile) -> Reading:
     faults = file.png_texts.faults
     if not texts:
         return Reading(faults=faults)
-    programs = " ".join(texts[field] for field in _PROGRAM_FIELDS if field in texts)
-    if generator := generator_named(programs):
-        finding = Finding("png_text", "generated", f"The PNG's texts name {generator}, a generator of pictures.", texts)
-    elif "Software" in texts:
-        finding = Finding("png_text", "software", f"The PNG's texts name the software {texts['Software']}.", texts)
-    else:
-        finding = Finding("png_text", "nothing", f"The PNG carries texts under {', '.join(texts)}.", texts)
-    return Reading((finding,), {f"png_text:{keyword}": text for keyword, text in texts.items()}, faults)
+    statement = state("png_text", texts, f"The PNG carries texts under {', '.join(texts)}.")
+    places = {f"png_text:{keyword}": text for keyword, text in texts.items()}
+    return Reading((statement.finding("png_text", texts),), places, faults)
 
 
 def read_comments(file: OpenedFile) -> Reading:

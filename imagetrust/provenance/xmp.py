@@ -1,14 +1,16 @@
 """XMP: the properties of its RDF, read with entities, DTDs and references to other files refused."""
 
+import re
 from collections.abc import Mapping
 
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import ParseError
 
 from imagetrust.provenance.bounds import MAX_VALUES, MAX_XMP_BYTES, MAX_XMP_PACKETS, TooLarge, check_size
-from imagetrust.provenance.finding import Finding, Reading, Says
+from imagetrust.provenance.finding import Finding, Reading
 from imagetrust.provenance.opened_file import OpenedFile
-from imagetrust.provenance.vocabulary import generator_named, source_type_name, source_type_says, weightiest
+from imagetrust.provenance.statements import ROLES, state
+from imagetrust.provenance.vocabulary import source_type_name
 from imagetrust.provenance.xmp_packet import packets, read_packet
 
 _PREFIXES = {
@@ -30,16 +32,13 @@ _PREFIXES = {
     "http://ns.useplus.org/ldf/xmp/1.0/": "plus",
     "http://ns.google.com/photos/1.0/camera/": "GCamera",
     "http://ns.adobe.com/xmp/note/": "xmpNote",
+    "http://www.tc260.org.cn/ns/AIGC/1.0/": "TC260",  # GB 45438-2025, 6.2
 }
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _NO_NAMES = (_RDF, "adobe:ns:meta/", "http://www.w3.org/XML/1998/namespace")
-_SOURCE_TYPE = "Iptc4xmpExt:DigitalSourceType"
 _PROVENANCE = "dcterms:provenance"
-_PROGRAMS = ("xmp:CreatorTool", "xmpMM:History/stEvt:softwareAgent", "tiff:Software")
-_AI_SYSTEM = "Iptc4xmpExt:AISystemUsed"  # IPTC Photo Metadata Standard 2025.1
-# Fields for a person or a house, in which services write their name (Google: "Made with Google AI").
-_CREDITS = ("photoshop:Credit", "dc:creator", "photoshop:Source")
 _TEXTS = ("exif:UserComment", "dc:description", _PROVENANCE)
+_LABEL = re.compile(r"\bTC260:|:AIGC\b")
 
 _MAX_NESTING = 4
 _MAX_PROPERTIES = 4 * MAX_VALUES  # enough for what is called out to be among them
@@ -63,37 +62,20 @@ def read_xmp(file: OpenedFile) -> Reading:
             faults.append(f"{type(error).__name__}: {error}")
         collected.leave()
     properties = collected.properties
-    texts = {f"xmp:{name}": properties[name][0] for name in _TEXTS if name in properties}
+    texts = {f"xmp:{name}": found[0] for name, found in properties.items() if name in _TEXTS or _LABEL.search(name)}
     return Reading((_finding(properties),) if collected.elements else (), texts, tuple(faults))
 
 
 def _finding(properties: dict[str, list[str]]) -> Finding:
-    source_types = properties.get(_SOURCE_TYPE, [])
-    programs = [value for name in _PROGRAMS for value in properties.get(name, [])]
-    named = properties.get(_AI_SYSTEM, []) + [
-        generator
-        for name in (*_PROGRAMS, *_CREDITS)
-        for value in properties.get(name, [])
-        if (generator := generator_named(value))
-    ]
-    says: Says = weightiest([source_type_says(value) for value in source_types])
+    roles = ROLES["xmp"]
+    source_types = [source_type_name(value) for name in roles["source_type"] for value in properties.get(name, [])]
     values: dict[str, object] = {
-        "source_types": [source_type_name(value) for value in source_types],
-        "programs": list(dict.fromkeys(programs)),
+        "source_types": source_types,
+        "programs": list(dict.fromkeys(value for name in roles["program"] for value in properties.get(name, []))),
         "properties": {name: found[0] if len(found) == 1 else found for name, found in properties.items()},
     }
-    values = {name: value for name, value in values.items() if value}
-    if says != "nothing":
-        detail = f"The XMP data give the source type {source_type_name(source_types[0])}."
-    elif named:
-        says, detail = "generated", f"The XMP data name {named[0]}, a generator of pictures."
-    elif camera := " ".join(properties.get("tiff:Make", [])[:1] + properties.get("tiff:Model", [])[:1]):
-        says, detail = "camera", f"The XMP data name the camera {camera}."
-    elif programs:
-        says, detail = "software", f"The XMP data name the software {programs[0]}."
-    else:
-        detail = "The XMP data name neither a source type nor a camera nor a program."
-    return Finding("xmp", says, detail, values)
+    statement = state("xmp", properties, "The XMP data name neither a source type nor a camera nor a program.")
+    return statement.finding("xmp", {name: value for name, value in values.items() if value})
 
 
 class _Properties:

@@ -1,6 +1,7 @@
 """Small files with each kind of metadata, made by the tests themselves, and a certificate chain to sign them with."""
 
 import datetime
+import gzip
 import hashlib
 import io
 import json
@@ -49,6 +50,21 @@ def png_with_text(texts: dict[str, str], image: Image.Image | None = None) -> by
     for keyword, text in texts.items():
         chunks.add_itxt(keyword, text, zip=len(text) > 1000)
     return encoded(image or small_photo(), "PNG", pnginfo=chunks)
+
+
+def with_hidden_text(text: str, signature: str, image_format: str = "PNG", image: Image.Image | None = None) -> bytes:
+    """A file with a text in the lowest bits of its pixels, where and how the signature ("stealth_pngcomp") says."""
+    payload = gzip.compress(text.encode()) if signature.endswith("comp") else text.encode()
+    hidden = signature.encode() + (8 * len(payload)).to_bytes(4, "big") + payload
+    pixels = np.array((image or small_photo()).convert("RGBA" if "png" in signature else "RGB"))
+    chosen = pixels[..., 3:] if "png" in signature else pixels
+    columns = chosen.transpose(1, 0, 2).copy()
+    flat = columns.reshape(-1)
+    bits = np.unpackbits(np.frombuffer(hidden, np.uint8))
+    flat[: len(bits)] = flat[: len(bits)] & 0xFE | bits
+    chosen[:] = columns.transpose(1, 0, 2)
+    options = {"lossless": True, "exact": True} if image_format == "WEBP" else {}
+    return encoded(Image.fromarray(pixels), image_format, **options)
 
 
 def with_xmp(properties: str, image_format: str = "JPEG", head: str = "") -> bytes:
@@ -117,6 +133,7 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png_with_chunks(*chunks: bytes, at_end: bool = False) -> bytes:
+    """A PNG with these chunks before its pixels, or behind them."""
     data = encoded(small_photo(), "PNG")
     at = len(data) - 12 if at_end else 33
     return data[:at] + b"".join(chunks) + data[at:]
@@ -309,12 +326,15 @@ def sign(
     remote_url: str | None = None,
     ocsp_url: str | None = None,
     assertions: tuple[dict, ...] = (),
+    action: dict | None = None,
+    ingredient: dict | None = None,
 ) -> tuple[bytes, bytes]:
     """A file with Content Credentials by the test signer, and the manifest store by itself.
 
     source_type: of the action "created", None for a manifest without a word on the origin.
     source: the file to sign; parent, placed: JPEG files as ingredients that it was made from, or that were placed in.
     remote_url: the manifest is named in the XMP as kept there, instead of embedded.
+    assertions: beside that of actions. action: instead of "created". ingredient: further members of the ingredients.
     """
     chain, key, _ = certificates(ocsp_url)
     agent = {"softwareAgent": {"name": "Test Program", "version": "1"}}
@@ -325,7 +345,7 @@ def sign(
         "title": "test picture",
         "format": MEDIA_TYPES[image_format],
         "assertions": [
-            {"label": "c2pa.actions", "data": {"actions": actions if parent else [first]}},
+            {"label": "c2pa.actions", "data": {"actions": [action] if action else actions if parent else [first]}},
             *assertions,
         ],
     }
@@ -342,14 +362,42 @@ def sign(
     ):
         for relationship, content in (("parentOf", parent), ("componentOf", placed)):
             if content:
-                ingredient = {"title": f"{relationship} picture", "relationship": relationship}
-                builder.add_ingredient(json.dumps(ingredient), "image/jpeg", io.BytesIO(content))
+                described = {"title": f"{relationship} picture", "relationship": relationship} | (ingredient or {})
+                builder.add_ingredient(json.dumps(described), "image/jpeg", io.BytesIO(content))
         if remote_url:
             builder.set_no_embed()
             builder.set_remote_url(remote_url)
         source = source or encoded(small_photo(), image_format)
         manifest_store = builder.sign(signer, MEDIA_TYPES[image_format], io.BytesIO(source), result)
     return result.getvalue(), manifest_store
+
+
+def with_wider_exclusion(data: bytes, removed: int = 64) -> bytes:
+    """A signed JPEG whose hash leaves out more than its manifest, as signers of 2023 wrote it; signature and hash hold.
+
+    The signature's padding, which is not signed, is cut by so many bytes, and a comment takes their place.
+    """
+    start = data.index(b"\xff\xeb")
+    length = int.from_bytes(data[start + 2 : start + 4], "big")
+    end = start + 2 + length
+    segment = bytearray(data[start:end])
+    pad = segment.rindex(b"cpad") + 4
+    assert segment[pad] == 0x59  # CBOR: bytes, their number in two bytes
+    position = 12  # of the outermost box, behind the marker, the length and ISO 19566-5's head
+    while position < pad:
+        size, kind = struct.unpack_from(">I4s", segment, position)
+        if position + size <= pad:
+            position += size
+            continue
+        struct.pack_into(">I", segment, position, size - removed)
+        position += 8
+        if kind != b"jumb":
+            break
+    struct.pack_into(">H", segment, pad + 1, struct.unpack_from(">H", segment, pad + 1)[0] - removed)
+    del segment[pad + 3 : pad + 3 + removed]
+    struct.pack_into(">H", segment, 2, length - removed)
+    comment = b"\xff\xfe" + struct.pack(">H", removed - 2) + b"c" * (removed - 4)
+    return data[:start] + bytes(segment) + comment + data[end:]
 
 
 def colour_profile() -> bytes:
@@ -361,6 +409,4 @@ def with_iptc(fields: dict[int, bytes]) -> bytes:
     block = b"".join(struct.pack(">BBBH", 0x1C, 2, number, len(value)) + value for number, value in fields.items())
     padding = b"\0" * (len(block) % 2)
     content = b"Photoshop 3.0\x008BIM\x04\x04\0\0" + struct.pack(">I", len(block)) + block + padding
-    segment = b"\xff\xed" + struct.pack(">H", len(content) + 2) + content
-    data = encoded(small_photo(), "JPEG")
-    return data[:2] + segment + data[2:]
+    return with_segments([content], 0xED)

@@ -7,6 +7,7 @@ import zlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from imagetrust.images.decode import decode
 from imagetrust.provenance import bounds, read_declarations
@@ -23,6 +24,7 @@ from tests.provenance.files import (
     samsung_trailer,
     small_photo,
     with_exif,
+    with_hidden_text,
     with_segments,
 )
 
@@ -146,6 +148,22 @@ HEAVY = {
     ),
     "deep JSON": lambda: png_with_text({"prompt": '{"a":' * 100_000}),
     "a long number in JSON": lambda: png_with_text({"prompt": '{"a":' + "9" * 100_000 + "}"}),
+    "a parameter line of lists": lambda: png_with_text({"parameters": "Steps: 1, Seed: " + "A: [1, " * 70_000}),
+    "a parameter line of brackets": lambda: png_with_text({"parameters": "Steps: 1, Seed: " + "[" * 500_000}),
+    "a text of steps": lambda: png_with_text({"parameters": "Steps: 1, Seed: 1, " * 25_000}),
+    "a text of semicolons": lambda: png_with_text(
+        {"Description": "Include in Image: x Generator: " + "; Steps" * 70_000}
+    ),
+    "a label of labels": lambda: png_with_text({"AIGC": '{"AIGC":' * 60_000}),
+    "many objects": lambda: png_with_chunks(
+        *(png_chunk(b"tEXt", b"k%d\0" % n + b'{"a":' + b"[1]," * 50_000 + b"}") for n in range(90))
+    ),
+    "a hidden text in many pixels": lambda: with_hidden_text(
+        "a" * 400_000, "stealth_pnginfo", image=Image.new("RGB", (4096, 4096), "grey")
+    ),
+    "a hidden bomb": lambda: with_hidden_text(
+        "a" * 50_000_000, "stealth_rgbcomp", image=Image.new("RGB", (1024, 1024), "grey")
+    ),
     "a long maker": lambda: with_exif({0x010F: "x" * 60_000}),
 }
 

@@ -28,6 +28,7 @@ _TOKENS = (
     b"\xed\xa0\x80", b"<!DOCTYPE a [<!ENTITY b 'c'>]>", b"&b;", b"<rdf:li>", b"</rdf:li>", b"{", b"[", b'"', b"}", b"]",
     b"NaN", b"1e999", b"-0", b"9" * 400, b"[" * 2000, b'{"a":' * 500, b"\\ud800", b"Steps: ", b"Negative prompt:",
     b"Job ID: ", b"<script>alert(1)</script>", "\u202e\u2028".encode(), b"jumb", b"c2pa", b"jumd", b"\xa1\x63", b"\x9f",
+    b"AIGC", b"prompt:", b"stealth_pngcomp", b"digsrctype:",
     b"\xbf", b"\x5b\xff\xff\xff\xff\xff\xff\xff\xff", b"\xd8\x3d" * 40,
 )  # fmt: skip
 
@@ -35,6 +36,7 @@ _TOKENS = (
 def originals() -> dict[str, bytes]:
     """Unharmed files with every kind of metadata that is read, and the smaller ones of the shared samples."""
     photo = files.small_photo()
+    label = '{"Label":"1","ContentProducer":"X","ProduceID":"1"}'
     infotext = "a cat\nNegative prompt: dog\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512"
     made = {
         "phone": files.phone_photo(photo.resize((40, 30))),
@@ -70,6 +72,42 @@ def originals() -> dict[str, bytes]:
         "iptc": files.with_iptc({65: b"Program", 110: b"Credit", 25: b"word"}),
         "bmp": encoded(photo, "BMP"),
         "remote": files.signed(files.CAPTURE, remote_url="http://127.0.0.1:9/manifest.c2pa"),
+        "label xmp": files.with_xmp(
+            f'<T:AIGC xmlns:T="http://www.tc260.org.cn/ns/AIGC/1.0/">{label}</T:AIGC>'
+            "<Iptc4xmpExt:AISystemUsed>X 1</Iptc4xmpExt:AISystemUsed>"
+            "<photoshop:Credit>Edited with Google AI</photoshop:Credit>"
+        ),
+        "label text": files.png_with_text({"AIGC": label}),
+        "label chunk": files.png_with_chunks(files.png_chunk(b"aIGC", label.encode())),
+        "label exif": files.with_exif({0x010E: f"AIGC{label}"}, {0x9286: files.user_comment(f'{{"AIGC": {label}}}')}),
+        "grok": files.with_exif({0x010E: "Signature: " + "goKC" * 40, 0x013B: "00000000-1111-4222-8333-444444444444"}),
+        "game": files.with_exif({0x010F: "Polyphony Digital Inc.", 0x0110: "Gran Turismo 7"}),
+        "comfyui jpeg": files.with_exif(
+            {}, {0x9286: files.user_comment('{"prompt": "{\\"3\\": {\\"class_type\\": \\"X\\"}}", "workflow": {}}')}
+        ),
+        "comfyui webp": files.with_exif({0x010F: 'Prompt: {"3": {"class_type": "X"}}'}, image_format="WEBP"),
+        "tensor art": files.png_with_text({"generation_data": '{"prompt":"x","models":[{"type":"BASE_MODEL"}]}'}),
+        "ruined fooocus": files.png_with_text({"parameters": '{"Prompt":"x","software":"RuinedFooocus"}'}),
+        "unnamed tool": files.png_with_text({"x": '{"prompt":"x","seed":1,"steps":2,"cfg_scale":3}'}),
+        "mochi": files.with_iptc({120: b"Include in Image: x; Steps: 2; Generator: Mochi Diffusion 5.2"}),
+        "civitai": files.with_exif(
+            {}, {0x9286: files.user_comment(f'{infotext}, Civitai resources: [{{"type":"lora"}}], Version: 1')}
+        ),
+        "infotext xmp": files.with_xmp(f"<dc:description>{infotext}</dc:description>"),
+        "hidden alpha": files.with_hidden_text('{"Software":"NovelAI","Comment":"{}"}', "stealth_pngcomp"),
+        "hidden rgb": files.with_hidden_text(infotext, "stealth_rgbinfo"),
+        "hidden webp": files.with_hidden_text(infotext, "stealth_rgbcomp", "WEBP"),
+        "signed metadata": files.signed(
+            files.CAPTURE,
+            assertions=(
+                {"label": "stds.exif", "data": {"@context": {"tiff": "x"}, "tiff:Make": "X"}},
+                {"label": "com.adobe.generative-ai", "data": {"description": "X", "version": "1"}},
+            ),
+        ),
+        "signed parameters": files.signed(
+            None, action={"action": "c2pa.opened", "parameters": {"com.adobe.digitalSourceType": files.TRAINED}}
+        ),
+        "signed by older rules": files.with_wider_exclusion(files.signed(files.CAPTURE)),
     }
     made |= carriers()
     made |= {

@@ -1,0 +1,148 @@
+"""What the fields of EXIF, XMP, IPTC and PNG texts say of the origin, by one order of evidence for all of them.
+
+Captions, titles and keywords are free text: they say nothing, whatever they mention.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from imagetrust.provenance.finding import EVIDENCE, Evidence, Finding, Says
+from imagetrust.provenance.vocabulary import (
+    credit_says,
+    game_named,
+    generator_named,
+    is_name,
+    names_something,
+    source_type_name,
+    source_type_says,
+    weightiest,
+)
+
+Role = Literal["source_type", "ai", "maker", "model", "program", "credit", "caption"]
+
+# What the fields of each source are for. Those that are not named are free text.
+ROLES: Mapping[str, Mapping[Role, tuple[str, ...]]] = {
+    "exif": {
+        "maker": ("Make",),
+        "model": ("Model",),
+        "program": ("Software",),
+        "credit": ("Artist",),
+        "caption": ("ImageDescription",),
+    },
+    "xmp": {
+        # IPTC Photo Metadata Standard 2025.1; DigitalSourcefileType is the name in version 1.0 of the extension.
+        "source_type": ("Iptc4xmpExt:DigitalSourceType", "Iptc4xmpExt:DigitalSourcefileType",
+                        "Iptc4xmpExt:DigitalSourceFileType"),
+        "ai": ("Iptc4xmpExt:AISystemUsed", "Iptc4xmpExt:AISystemVersionUsed", "Iptc4xmpExt:AIPromptInformation",
+               "Iptc4xmpExt:AIPromptWriterName"),
+        "maker": ("tiff:Make",),
+        "model": ("tiff:Model",),
+        "program": ("xmp:CreatorTool", "xmpMM:History/stEvt:softwareAgent", "tiff:Software"),
+        "credit": ("photoshop:Credit", "dc:creator", "photoshop:Source"),
+        "caption": ("dc:description",),
+    },
+    "iptc": {"program": ("program",), "credit": ("credit", "source", "byline"), "caption": ("caption",)},
+    "png_text": {
+        "program": ("Software", "Creation Software", "Source"),
+        "credit": ("Author",),
+        "caption": ("Description",),
+    },
+}  # fmt: skip
+_NOUNS = {"exif": "EXIF data", "xmp": "XMP data", "iptc": "IPTC data", "png_text": "PNG's texts"}
+
+# xAI's pair: a signature in base64 in the field for a caption, and the image's UUID in that for an artist. Programs
+# that convert between formats carry it into the fields of the same meaning.
+_XAI_SIGNATURE = re.compile(r"Signature:\s*[A-Za-z0-9+/]{64,}={0,2}\s*")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What a source says, by which evidence, in one sentence; values: what it decoded beside the fields."""
+
+    says: Says
+    evidence: Evidence
+    detail: str
+    values: Mapping[str, object] = field(default_factory=dict)
+
+    def finding(self, source: str, values: Mapping[str, object]) -> Finding:
+        """Return the finding that makes this statement on top of a source's own values."""
+        return Finding(source, self.says, self.detail, {**self.values, **values}, evidence=self.evidence)
+
+
+def state(source: str, fields: Mapping[str, object], silence: str) -> Statement:
+    """Return what the fields of a source say: the weightiest evidence among them decides.
+
+    source: a key of ROLES. fields: texts, or lists of texts, by name. silence: the sentence where they say nothing.
+    """
+    by_role: dict[Role, list[str]] = {
+        role: [text for name in names for text in _texts(fields.get(name))] for role, names in ROLES[source].items()
+    }
+    noun = _NOUNS[source]
+    statements = [*_of_fields(noun, by_role), *_of_signatures(noun, by_role), *_of_devices(noun, by_role)]
+    # min takes the first of equals: the rules are in the order in which they outweigh each other.
+    return min(
+        statements,
+        key=lambda statement: EVIDENCE.index(statement.evidence),
+        default=Statement("nothing", "text", silence),
+    )
+
+
+def camera_named(maker: str, model: str) -> str:
+    """Return the camera that maker and model name; empty where they name none, or a generator or a game."""
+    # Many models repeat their maker's name.
+    maker, model = (part if is_name(part) else "" for part in (maker.strip(), model.strip()))
+    camera = model if model.lower().startswith(maker.lower()) else f"{maker} {model}".strip()
+    return "" if generator_named(camera) or game_named(camera) else camera
+
+
+def _of_fields(noun: str, by_role: Mapping[Role, Sequence[str]]) -> Iterator[Statement]:
+    source_types = by_role.get("source_type", [])
+    says = weightiest([source_type_says(value) for value in source_types])
+    told = [value for value in by_role.get("ai", []) if names_something(value)]
+    # A source type is the more exact statement, unless it is of a program's work and leaves open what took part in it.
+    if says not in ("nothing", "software") or (says == "software" and not told):
+        named = next(source_type_name(value) for value in source_types if source_type_says(value) == says)
+        yield Statement(says, "field", f"The {noun} give the source type {named}.")
+    elif told:
+        yield Statement("generated", "field", f"The {noun} tell which model or prompt made the picture: {told[0]}.")
+
+
+def _of_signatures(noun: str, by_role: Mapping[Role, Sequence[str]]) -> Iterator[Statement]:
+    captions, credits = by_role.get("caption", []), by_role.get("credit", [])
+    if any(map(_XAI_SIGNATURE.fullmatch, captions)) and any(map(_UUID.fullmatch, credits)):
+        detail = (
+            f"The {noun} hold the signature and the identifier that xAI's Grok writes; the signature is not checked."
+        )
+        yield Statement("generated", "signature", detail, {"generator": "xAI Grok"})
+    for text in (*by_role.get("maker", []), *by_role.get("model", []), *by_role.get("program", [])):
+        if is_name(text) and (generator := generator_named(text)):
+            yield Statement("generated", "signature", f"The {noun} name {generator}, a generator of pictures.")
+    for text in credits:
+        says, is_sentence = credit_says(text)
+        if says != "nothing":
+            detail = f"The {noun} give the credit “{text}”."
+            yield Statement(says, "signature" if is_sentence else "text", detail)
+
+
+def _of_devices(noun: str, by_role: Mapping[Role, Sequence[str]]) -> Iterator[Statement]:
+    maker, model = (next(iter(by_role.get(role, [])), "") for role in _DEVICE)
+    programs = [text for text in by_role.get("program", []) if is_name(text)]
+    device = " ".join(part for part in (maker, model) if is_name(part))
+    if game := game_named(device):
+        yield Statement("software", "device", f"The {noun} name {device}: a game or a console ({game}), no camera.")
+    elif camera := camera_named(maker, model):
+        saved = f" and the software {programs[0]}" if programs else ""
+        yield Statement("camera", "device", f"The {noun} name the camera {camera}{saved}.")
+    if programs:
+        yield Statement("software", "text", f"The {noun} name the software {programs[0]}.")
+
+
+_DEVICE: tuple[Role, Role] = ("maker", "model")
+
+
+def _texts(value: object) -> Iterable[str]:
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return [text for one in values if isinstance(one, str) and (text := one.strip("\0 \r\n\t"))]
