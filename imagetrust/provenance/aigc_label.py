@@ -2,6 +2,8 @@
 
 GB 45438-2025, 6.2 and annex E: an object under the name AIGC, in XMP as TC260:AIGC. Services write it into EXIF, PNG
 texts and JPEG segments as well, plain, under its name, or glued to it.
+
+ByteDance's apps write another object into EXIF texts: {"data": {"product": ..., "exportType": ..., "aigc_info": ...}}.
 """
 
 import json
@@ -33,11 +35,15 @@ _DETAILS = {
 }
 _NAME = "AIGC"
 _NAMED = re.compile(r"(?:^|[^\w])AIGC\W{0,8}(?=\{)")
+_APP_MARKS = ("aigc_type", "aigc_label_type")
 _SEGMENTS = tuple(f"APP{number}" for number in range(16))
 
 
 def read_label(file: OpenedFile, texts: Mapping[str, str]) -> Reading:
-    """One finding of the first label, in the texts of other sources, in a PNG's own chunk or a JPEG's segments."""
+    """One finding of the first label, in the texts of other sources, in a PNG's own chunk or a JPEG's segments.
+
+    Where there is none, one of what an app of ByteDance says.
+    """
     for place, text in chain(texts.items(), _blocks(file)):
         is_named = place.rpartition(":")[2].upper() == _NAME
         if label := _parsed(text, is_named=is_named):
@@ -45,7 +51,7 @@ def read_label(file: OpenedFile, texts: Mapping[str, str]) -> Reading:
     struct = {place.rpartition(":")[2]: text for place, text in texts.items() if "TC260:" in place}
     if label := _members(struct, is_named=True):
         return Reading((_finding("xmp:TC260:AIGC", label),))
-    return NOTHING
+    return next((Reading((found,)) for place, text in texts.items() if (found := _of_app(place, text))), NOTHING)
 
 
 def _blocks(file: OpenedFile) -> Iterator[tuple[str, str]]:
@@ -94,6 +100,39 @@ def _members(value: Mapping[str, object], *, is_named: bool) -> dict[str, str]:
         if str(name).lower() in _BY_SPELLING and isinstance(member, (str, int, float))
     }
     return members if len(members) >= (1 if is_named else 2) else {}
+
+
+def _of_app(place: str, text: str) -> Finding | None:
+    """Return what the object of one of ByteDance's apps says of a model; None where it says nothing.
+
+    product: the app. exportType "generation" of Dreamina: it made the picture. aigc_type 1 of Douyin, aigc_label_type 1
+    (by the sender) or 2 (by the platform) in aigc_info: a model took part; 0 leaves it open.
+    """
+    if '"data"' not in text[:MAX_TEXT] or len(text) > MAX_PARAMETER_CHARACTERS:
+        return None
+    data = _inner(_object(text, text.find("{")), "data")
+    if not isinstance(data, Mapping):
+        return None
+    product, export = str(data.get("product", "")), str(data.get("exportType", ""))
+    info = _inner(data, "aigc_info")
+    marks = {name: info.get(name) for name in _APP_MARKS} if isinstance(info, Mapping) else {}
+    if product.lower().startswith("dreamina") and export.lower() == "generation":
+        means, says = _LABELS["1"]
+        detail = "ByteDance's Dreamina states that it generated the picture."
+    elif marks.get("aigc_label_type") in (1, 2) or (marks.get("aigc_type") == 1 and product.lower() == "aweme"):
+        means, says = _LABELS["2" if marks.get("aigc_label_type") != 2 else "3"]
+        detail = "The label of an app by ByteDance states that a generative model made or changed the picture."
+    else:
+        return None
+    members = {"product": product, "exportType": export} | {name: str(mark) for name, mark in marks.items()}
+    values = {"label": means, "found_in": place, "members": {name: mark for name, mark in members.items() if mark}}
+    return Finding("aigc_label", says, detail, values, evidence="field")
+
+
+def _inner(value: object, name: str) -> object:
+    """Return the member of an object, which may be an object itself or its text."""
+    inner = value.get(name) if isinstance(value, Mapping) else None
+    return _object(inner, 0) if isinstance(inner, str) else inner
 
 
 def _finding(place: str, label: Mapping[str, str]) -> Finding:

@@ -16,6 +16,7 @@ MAX_MANIFEST_BYTES = 4 * 1024 * 1024  # Content Credentials with the thumbnails 
 MAX_MANIFEST_BOXES = 2000  # checking takes time with the square of their number: 0.15 s for these
 MAX_URL_CHARACTERS = 2048  # of a manifest to be fetched; services use about 120
 MAX_FETCH_SECONDS = 3.0  # for one manifest: a host that is up takes a fraction, and a worker waits for one that is not
+MAX_BOX_ITEMS = 4096  # of an AVIF or HEIC: each tile of a large photograph is one
 MAX_BLOCKS = 16384  # JPEG segments before the pixels, or PNG chunks; libpng writes one for 8 KiB of pixels
 MAX_TEXT_CHUNKS = 256  # of a PNG
 MAX_TEXT_BYTES = 8 * 1024 * 1024  # all texts of a PNG together, unpacked

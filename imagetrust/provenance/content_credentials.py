@@ -286,6 +286,7 @@ def _detail(state: str, says: Says, values: Mapping[str, Any], failures: list[tu
     stated = {
         "generated": f"that the picture was made by a generative model{model}",
         "edited_with_ai": f"that a part of the picture comes from a generative model{model}",
+        "possibly_generated": f"that an AI model took part in the picture{model}, and not in what",
         "camera": "that a camera took the picture",
         "software": "which program made or changed the picture",
     }.get(says, "nothing about where the picture comes from")

@@ -18,7 +18,8 @@ _ACTIONS = ("c2pa.actions", "c2pa.actions.v2")
 _METADATA = ("stds.exif", "stds.iptc", "c2pa.metadata", "cawg.metadata")
 # Assertions that say by their label that a generative model made the image: Firefly's of 2023 and Black Forest Labs'.
 _GENERATED = ("com.adobe.generative-ai", "c2pa.ai_generated_content")
-_DISCLOSURE = "c2pa.ai-disclosure"  # C2PA 2.4, 18.28: names the model, not what it made
+# C2PA 2.4, 18.28: a model took part. The source type says in what; without one that stays open.
+_DISCLOSURE = "c2pa.ai-disclosure"
 # By the last part of a parameter's name, which begins with its vendor: com.adobe.digitalSourceType says for a picture
 # by a partner's model what the action's own member says otherwise, com.adobe.details names the model.
 _SOURCE_TYPE = "digitalsourcetype"
@@ -77,7 +78,9 @@ def says_beside_source_types(manifest: Manifest) -> Says:
     if any(names_something(text) for data in _assertions(manifest, _METADATA) for text in _fields(data).get("ai", [])):
         return "generated"
     creators = [agent(action) for action in actions(manifest) if action.get("action") == "c2pa.created"]
-    return "generated" if any(map(generator_named, (*creators, generator(manifest)))) else "nothing"
+    if any(map(generator_named, (*creators, generator(manifest)))):
+        return "generated"
+    return "possibly_generated" if any(True for _ in _assertions(manifest, (_DISCLOSURE,))) else "nothing"
 
 
 def names_camera(manifest: Manifest) -> bool:

@@ -10,7 +10,7 @@ from imagetrust.provenance.characters import decode_text, decode_utf16
 from imagetrust.provenance.exif_directory import ExifBlock, Value
 from imagetrust.provenance.finding import Reading
 from imagetrust.provenance.opened_file import OpenedFile
-from imagetrust.provenance.statements import state
+from imagetrust.provenance.statements import state, texts_of
 
 _SHORT = 8  # bytes: versions, configurations and the like, told as numbers
 _USER_COMMENT = 0x9286
@@ -23,9 +23,14 @@ _BLOCKS = {0x02BC, 0x83BB, 0x8649, 0x8773, 0xCD41}  # XMP, IPTC, Photoshop, ICC,
 _PIXELS = {0x0111, 0x0116, 0x0117, 0x0140, 0x0142, 0x0143, 0x0144, 0x0145, 0x015B}  # where a TIFF keeps them
 _LAYOUT = {0x00FE, 0x0100, 0x0101, 0x0102, 0x0103, 0x0106, 0x010A, 0x0115, 0x011C, 0x013D, 0x0152, 0x0153}
 _NOT_VALUES = _POINTERS | _BLOCKS | _PIXELS | _LAYOUT
+# CIPA DC-008-2023 (Exif 3.0), 4.6.5.
+_EXIF_3 = {
+    0xA436: "ImageTitle", 0xA437: "Photographer", 0xA438: "ImageEditor", 0xA439: "CameraFirmware",
+    0xA43A: "RAWDevelopingSoftware", 0xA43B: "ImageEditingSoftware", 0xA43C: "MetadataEditingSoftware",
+}  # fmt: skip
 _NAMES = {  # directory in the answer -> names of its tags
     "image": ExifTags.TAGS,
-    "photo": ExifTags.TAGS,
+    "photo": {**ExifTags.TAGS, **_EXIF_3},
     "interoperability": {1: "InteroperabilityIndex", 2: "InteroperabilityVersion"},
     "thumbnail": ExifTags.TAGS,
 }
@@ -40,8 +45,6 @@ _CALLED_OUT = {
     "lens": "LensModel",
     "artist": "Artist",
 }
-# Fields in which generators leave their parameters (imagetrust/provenance/generation.py).
-_TEXTS = ("UserComment", "ImageDescription", "Make", "Model", "Software", "Artist")
 
 
 def read_exif(file: OpenedFile) -> Reading:
@@ -74,11 +77,10 @@ def read_exif(file: OpenedFile) -> Reading:
     if gps:
         values["gps"] = gps
     values |= {"tags": tags}
-    texts = {f"exif:{tag}": text for tag in _TEXTS if isinstance(text := shot.get(tag), str) and text}
     if not tags and not gps:
         return Reading(faults=tuple(faults))
     statement = state("exif", shot, "The EXIF data name neither a camera nor a program.")
-    return Reading((statement.finding("exif", values),), texts, tuple(faults))
+    return Reading((statement.finding("exif", values),), texts_of("exif", shot), tuple(faults))
 
 
 def _directories(block: ExifBlock, *, has_pages: bool) -> dict[str, dict[int, Value]]:

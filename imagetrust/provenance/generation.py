@@ -9,7 +9,8 @@ The layouts are those that the tools write: AUTOMATIC1111/stable-diffusion-webui
 comfyanonymous/ComfyUI (nodes.py, SaveImage), invoke-ai/InvokeAI (docs on metadata), lllyasviel/Fooocus
 (modules/meta_parser.py), runew0lf/RuinedFooocus (modules/imagesave), mcmonkeyprojects/SwarmUI (docs/Image Metadata
 Format.md), easydiffusion (ui/easydiffusion/utils/save_utils.py), godly-devotion/MochiDiffusion (SDImage's metadata),
-and for NovelAI, Draw Things, Tensor.Art and Midjourney their files.
+filipstrand/mflux (utils/generated_image.py), pollinations/pollinations (image.pollinations.ai, writeExifMetadata.js),
+and for NovelAI, Draw Things, Tensor.Art, Midjourney and Higgsfield their files.
 """
 
 import json
@@ -115,6 +116,8 @@ _EASY_DIFFUSION = _Layout(
         "Inference Steps": "steps", "Seed": "seed",
     },
 )  # fmt: skip
+_MFLUX = _Layout(({"mflux_version": str, "prompt": str},), {"mflux_version": "version"})
+_POLLINATIONS = _Layout(({"prompt": str, "nologo": bool},), {})
 _DRAW_THINGS = _Layout(({"c": str, "sampler": str},), {"c": "prompt", "uc": "negative_prompt", "scale": "guidance"})
 _TENSOR_ART = _Layout(
     ({"prompt": str, "workEngine": str}, {"prompt": str, "models": "BASE_MODEL"}, {"prompt": str, "baseModel": dict}),
@@ -124,7 +127,8 @@ _TENSOR_ART = _Layout(
 _UNNAMED = {
     "negative_prompt": "negative_prompt", "negativePrompt": "negative_prompt", "seed": "seed", "steps": "steps",
     "num_inference_steps": "steps", "cfg": "guidance", "cfg_scale": "guidance", "cfgScale": "guidance",
-    "guidance_scale": "guidance", "sampler": "sampler", "sampler_name": "sampler", "scheduler": "scheduler",
+    "guidance": "guidance", "guidance_scale": "guidance", "sampler": "sampler", "sampler_name": "sampler",
+    "scheduler": "scheduler",
 }  # fmt: skip
 _ENOUGH = 3  # of them beside a prompt
 
@@ -241,7 +245,7 @@ def _web_ui(texts: Texts, objects: Objects) -> Found | None:
 
 def _midjourney(texts: Texts, objects: Objects) -> Found | None:
     for place, text in texts.items():
-        if job := re.search(r"\bJob ID: ([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})", text):
+        if job := _JOB.search(text):
             prompt, *options = re.split(r"\s--(?=[a-z])", text[: job.start()].strip())
             parameters = {"prompt": prompt.strip(), "job": job[1]}
             for option in options[:MAX_VALUES]:
@@ -251,11 +255,19 @@ def _midjourney(texts: Texts, objects: Objects) -> Found | None:
     return None
 
 
+def _higgsfield(texts: Texts, objects: Objects) -> Found | None:
+    """Find the job's identifier, which its PNG files have under this keyword, whichever model made them."""
+    place = f"{_PNG}hf-job-id"
+    return (place, {"job": texts[place]}) if _UUID.fullmatch(texts.get(place, "")) else None
+
+
 def _unnamed(texts: Texts, objects: Objects) -> Found | None:
-    for place, data in objects.items():
-        parameters = _renamed(data, _UNNAMED)
-        if isinstance(data.get("prompt"), str) and len(parameters.keys() & set(_UNNAMED.values())) >= _ENOUGH:
-            return place, parameters | _size(data)
+    for place, whole in objects.items():
+        inner = [value for value in list(whole.values())[:MAX_VALUES] if isinstance(value, Mapping)]
+        for data in (whole, *inner):
+            parameters = _renamed(data, _UNNAMED)
+            if isinstance(data.get("prompt"), str) and len(parameters.keys() & set(_UNNAMED.values())) >= _ENOUGH:
+                return place, parameters | _size(data)
     return None
 
 
@@ -269,6 +281,8 @@ def _hidden(texts: Texts, objects: Objects) -> Found | None:
 # In this order: what says more of itself comes first.
 RECOGNISERS: Mapping[str, Callable[[Texts, Objects], Found | None]] = {
     "SwarmUI": _SWARMUI,
+    "mflux": _MFLUX,
+    "Pollinations": _POLLINATIONS,
     "RuinedFooocus": _RUINED_FOOOCUS,
     "Fooocus": _fooocus,
     "InvokeAI": _invokeai,
@@ -280,10 +294,13 @@ RECOGNISERS: Mapping[str, Callable[[Texts, Objects], Found | None]] = {
     "Stable Diffusion web UI": _web_ui,
     "ComfyUI": _comfyui,
     "Midjourney": _midjourney,
+    "Higgsfield": _higgsfield,
     "a tool that does not name itself": _unnamed,
     "a tool that hides them in the lowest bits of the pixels": _hidden,
 }
 
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_JOB = re.compile(rf"\bJob ID: ({_UUID.pattern})")
 _COMMON = ("prompt", "negative_prompt", "model", "sampler", "steps", "guidance", "seed", "size", "version", "scheduler")
 _INFOTEXT_NAMES = {"CFG scale": "guidance"}
 # What the web UI writes behind "Steps: 20", with the form of each. Captions have one of them by chance.
@@ -293,6 +310,8 @@ _INFOTEXT_FORMS = {
     "Seed": re.compile(r"-?\d+"),
     "Size": re.compile(r"\d+x\d+"),
     "Model hash": re.compile(r"[0-9a-fA-F]{6,64}"),
+    "Version": re.compile(r"(?:v\d|f\d|neo|classic|ComfyUI)[\w.+-]*"),  # the web UI's, Forge's, its forks' and savers'
+    "App": re.compile(r"SD\.Next"),
 }
 _ENOUGH_FORMS = 2
 _INFOTEXT_NAME = re.compile(r"([A-Za-z][\w /-]{0,60}): *")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from imagetrust.provenance.characters import decode_text
 from imagetrust.provenance.finding import Reading
 from imagetrust.provenance.opened_file import OpenedFile
-from imagetrust.provenance.statements import state
+from imagetrust.provenance.statements import state, texts_of
 
 # IPTC-NAA Information Interchange Model 4.2, record 2, by data set.
 _NAMES = {
@@ -37,7 +37,6 @@ _NAMES = {
     120: "caption",
     122: "caption_writer",
 }
-_TEXTS = ("caption",)  # in which generators leave their parameters (imagetrust/provenance/generation.py)
 _RECORDS = (1, 2)  # of the envelope, which names the encoding, and of the application
 _IPTC_RESOURCE = 0x0404  # Adobe Photoshop File Formats Specification, "Image Resource IDs"
 _PHOTOSHOP_HEAD = b"Photoshop 3.0\0"
@@ -63,8 +62,7 @@ def read_iptc(file: OpenedFile) -> Reading:
     texts = {name: [_text(value, encoding) for value in found] for name, found in fields.items()}
     values: dict[str, object] = {name: found[0] if len(found) == 1 else found for name, found in texts.items()}
     statement = state("iptc", values, "The IPTC data name no program.")
-    captions = {f"iptc:{name}": texts[name][0] for name in _TEXTS if name in texts}
-    return Reading((statement.finding("iptc", values),), captions, tuple(faults))
+    return Reading((statement.finding("iptc", values),), texts_of("iptc", values), tuple(faults))
 
 
 def _text(value: bytes, encoding: str | None) -> str:

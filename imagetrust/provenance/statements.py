@@ -1,10 +1,10 @@
-"""What the fields of EXIF, XMP, IPTC and PNG texts say of the origin, by one order of evidence for all of them.
+"""What the fields of EXIF, XMP, IPTC, PNG texts and comments say of the origin, by one order of evidence for all.
 
 Captions, titles and keywords are free text: they say nothing, whatever they mention.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,16 +20,20 @@ from imagetrust.provenance.vocabulary import (
     weightiest,
 )
 
-Role = Literal["source_type", "ai", "maker", "model", "program", "credit", "caption"]
+Role = Literal["source_type", "ai", "maker", "model", "program", "origin", "credit", "caption", "comment"]
 
 # What the fields of each source are for. Those that are not named are free text.
+# origin: what made the image, a device or a program. comment: a field in which programs leave what only programs read.
 ROLES: Mapping[str, Mapping[Role, tuple[str, ...]]] = {
     "exif": {
         "maker": ("Make",),
         "model": ("Model",),
-        "program": ("Software",),
-        "credit": ("Artist",),
-        "caption": ("ImageDescription",),
+        # Behind EXIF 2's names stand those of Exif 3.0 (CIPA DC-008-2023) and Windows' own.
+        "program": ("Software", "ProcessingSoftware", "RAWDevelopingSoftware", "ImageEditingSoftware",
+                    "MetadataEditingSoftware"),
+        "credit": ("Artist", "Photographer", "ImageEditor", "XPAuthor"),
+        "caption": ("ImageDescription", "ImageTitle", "XPTitle", "XPSubject", "XPKeywords"),
+        "comment": ("UserComment", "XPComment"),
     },
     "xmp": {
         # IPTC Photo Metadata Standard 2025.1; DigitalSourcefileType is the name in version 1.0 of the extension.
@@ -39,18 +43,25 @@ ROLES: Mapping[str, Mapping[Role, tuple[str, ...]]] = {
                "Iptc4xmpExt:AIPromptWriterName"),
         "maker": ("tiff:Make",),
         "model": ("tiff:Model",),
-        "program": ("xmp:CreatorTool", "xmpMM:History/stEvt:softwareAgent", "tiff:Software"),
-        "credit": ("photoshop:Credit", "dc:creator", "photoshop:Source"),
-        "caption": ("dc:description",),
+        "program": ("xmp:CreatorTool", "xmpMM:History/stEvt:softwareAgent", "tiff:Software",
+                    "exifEX:RAWDevelopingSoftware", "exifEX:ImageEditingSoftware", "exifEX:MetadataEditingSoftware"),
+        "credit": ("photoshop:Credit", "dc:creator", "photoshop:Source", "exifEX:Photographer", "exifEX:ImageEditor"),
+        "caption": ("dc:description", "dc:title", "tiff:ImageDescription", "exifEX:ImageTitle"),
+        "comment": ("exif:UserComment",),
     },
     "iptc": {"program": ("program",), "credit": ("credit", "source", "byline"), "caption": ("caption",)},
     "png_text": {
-        "program": ("Software", "Creation Software", "Source"),
-        "credit": ("Author",),
+        "program": ("Software", "Creation Software"),
+        "origin": ("Source",),  # PNG 3, 11.3.3.2: the device; generators name themselves
+        "credit": ("Author", "Comment"),
         "caption": ("Description",),
     },
+    "jpeg_comment": {"credit": ("comments",)},
 }  # fmt: skip
-_NOUNS = {"exif": "EXIF data", "xmp": "XMP data", "iptc": "IPTC data", "png_text": "PNG's texts"}
+_NOUNS = {
+    "exif": "EXIF data", "xmp": "XMP data", "iptc": "IPTC data", "png_text": "PNG's texts", "jpeg_comment": "comments",
+}  # fmt: skip
+_NO_TEXTS: tuple[Role, ...] = ("source_type",)
 
 # xAI's pair: a signature in base64 in the field for a caption, and the image's UUID in that for an artist. Programs
 # that convert between formats carry it into the fields of the same meaning.
@@ -90,6 +101,12 @@ def state(source: str, fields: Mapping[str, object], silence: str) -> Statement:
     )
 
 
+def texts_of(source: str, fields: Mapping[str, object]) -> dict[str, str]:
+    """Return the fields in which programs leave labels and parameters, by where they stand: "exif:UserComment"."""
+    named = [name for role, names in ROLES[source].items() if role not in _NO_TEXTS for name in names]
+    return {f"{source}:{name}": text for name in named for text in _texts(fields.get(name))[:1]}
+
+
 def camera_named(maker: str, model: str) -> str:
     """Return the camera that maker and model name; empty where they name none, or a generator or a game."""
     # Many models repeat their maker's name.
@@ -117,7 +134,7 @@ def _of_signatures(noun: str, by_role: Mapping[Role, Sequence[str]]) -> Iterator
             f"The {noun} hold the signature and the identifier that xAI's Grok writes; the signature is not checked."
         )
         yield Statement("generated", "signature", detail, {"generator": "xAI Grok"})
-    for text in (*by_role.get("maker", []), *by_role.get("model", []), *by_role.get("program", [])):
+    for text in (text for role in _NAMES for text in by_role.get(role, [])):
         if is_name(text) and (generator := generator_named(text)):
             yield Statement("generated", "signature", f"The {noun} name {generator}, a generator of pictures.")
     for text in credits:
@@ -129,6 +146,11 @@ def _of_signatures(noun: str, by_role: Mapping[Role, Sequence[str]]) -> Iterator
 
 def _of_devices(noun: str, by_role: Mapping[Role, Sequence[str]]) -> Iterator[Statement]:
     maker, model = (next(iter(by_role.get(role, [])), "") for role in _DEVICE)
+    # Pollinations writes the name of its model as the maker, beside its parameters.
+    if any(
+        re.search(rf'"model"\s*:\s*"{re.escape(maker)}"', text[:_MAX_COMMENT]) for text in by_role.get("comment", [])
+    ):
+        maker = ""
     programs = [text for text in by_role.get("program", []) if is_name(text)]
     device = " ".join(part for part in (maker, model) if is_name(part))
     if game := game_named(device):
@@ -141,8 +163,10 @@ def _of_devices(noun: str, by_role: Mapping[Role, Sequence[str]]) -> Iterator[St
 
 
 _DEVICE: tuple[Role, Role] = ("maker", "model")
+_NAMES: tuple[Role, ...] = (*_DEVICE, "program", "origin")
+_MAX_COMMENT = 8192  # characters in which parameters name their model
 
 
-def _texts(value: object) -> Iterable[str]:
+def _texts(value: object) -> list[str]:
     values = value if isinstance(value, (list, tuple)) else [value]
     return [text for one in values if isinstance(one, str) and (text := one.strip("\0 \r\n\t"))]

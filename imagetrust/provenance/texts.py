@@ -1,7 +1,10 @@
 """Free texts: the text chunks of a PNG and the comments of a JPEG or GIF."""
 
+from dataclasses import replace
+
+from imagetrust.provenance.bounds import MAX_ITEMS
 from imagetrust.provenance.characters import decode_text
-from imagetrust.provenance.finding import NOTHING, Finding, Reading, Says
+from imagetrust.provenance.finding import NOTHING, Reading
 from imagetrust.provenance.opened_file import OpenedFile
 from imagetrust.provenance.statements import state
 
@@ -23,11 +26,14 @@ def read_comments(file: OpenedFile) -> Reading:
     comments = [text for comment in found if (text := _decoded(comment))]
     if not comments:
         return NOTHING
+    values = {"comments": comments}
+    statement = state("jpeg_comment", values, f"The file's comment is: {comments[0]}")
     # What libraries sign with, such as "CREATOR: gd-jpeg v1.0", "Lavc58.134.100", "Created with GIMP".
     is_signature = any(word in comments[0].lower() for word in ("creator", "created with", "lavc", "software"))
-    detail = f"The file's comment is: {comments[0]}"
-    says: Says = "software" if is_signature else "nothing"
-    return Reading((Finding("jpeg_comment", says, detail, {"comments": comments}),), {"jpeg_comment:": comments[0]})
+    if statement.says == "nothing" and is_signature:
+        statement = replace(statement, says="software")
+    places = {f"jpeg_comment:{number or ''}": text for number, text in enumerate(comments[:MAX_ITEMS])}
+    return Reading((statement.finding("jpeg_comment", values),), places)
 
 
 def _decoded(comment: object) -> str:

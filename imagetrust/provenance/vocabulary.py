@@ -46,12 +46,14 @@ _PRODUCTS = (
 # Programs and services, whose name stands for the image only where programs and devices write their own.
 _SERVICES = (
     r"aphrodite ai", r"automatic1111", r"black forest labs", r"chatgpt", r"civitai", r"comfyui", r"diffusionbee",
-    r"doubao", r"draw things", r"dreamstudio", r"easy ?diffusion", r"\w*fooocus(?:[- ]mre)?", r"invokeai",
-    r"mochi diffusion", r"openai", r"sd\.?next", r"stability ?ai", r"(?:stable)?swarmui",
-    r"(?:dezgo|getimg|ideogram|krea|leonardo|luma|openart|pixai|playground|recraft|reve|seaart|tensor|wombo)"
+    r"doubao", r"draw things", r"dream by wombo", r"dreamstudio", r"easy ?diffusion", r"fal[-.]ai",
+    r"\w*fooocus(?:[- ]mre)?", r"hailuo(?: ?ai)?", r"higgsfield(?: ?ai)?", r"hunyuan(?:-?image)?",
+    r"imagine with meta(?: ai)?", r"invokeai", r"kling ?ai", r"lumalabs", r"mflux", r"mochi diffusion", r"openai",
+    r"pollinations(?:[. ]ai)?", r"runwayml", r"sd\.?next", r"seaart", r"stability ?ai", r"(?:stable)?swarmui",
+    r"(?:dezgo|getimg|ideogram|krea|leonardo|luma|openart|pixai|playground|recraft|reve|tensor|wombo)"
     r"[. ]?(?:ai|art|com)",
 )  # fmt: skip
-_CHINESE = ("即梦", "可灵", "文心一格", "豆包", "通义万相")
+_CHINESE = ("即梦", "可灵", "文心一格", "星绘", "海螺AI", "腾讯混元", "豆包", "通义万相")
 # Words of other meanings as well: names of generators only where they are all that a program says of itself.
 _ALONE = r"(?:firefly|grok|ideogram|imagen|krea|lexica|recraft|reve|sora)(?:[ v/-]*[\d.]+)?"
 _MODEL_FILE = r"[\w.-]{1,80}\.(?:safetensors|ckpt|gguf)"  # weights of a model are no camera

@@ -9,7 +9,7 @@ from defusedxml.ElementTree import ParseError
 from imagetrust.provenance.bounds import MAX_VALUES, MAX_XMP_BYTES, MAX_XMP_PACKETS, TooLarge, check_size
 from imagetrust.provenance.finding import Finding, Reading
 from imagetrust.provenance.opened_file import OpenedFile
-from imagetrust.provenance.statements import ROLES, state
+from imagetrust.provenance.statements import ROLES, state, texts_of
 from imagetrust.provenance.vocabulary import source_type_name
 from imagetrust.provenance.xmp_packet import packets, read_packet
 
@@ -37,7 +37,6 @@ _PREFIXES = {
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _NO_NAMES = (_RDF, "adobe:ns:meta/", "http://www.w3.org/XML/1998/namespace")
 _PROVENANCE = "dcterms:provenance"
-_TEXTS = ("exif:UserComment", "dc:description", _PROVENANCE)
 _LABEL = re.compile(r"\bTC260:|:AIGC\b")
 
 _MAX_NESTING = 4
@@ -62,7 +61,8 @@ def read_xmp(file: OpenedFile) -> Reading:
             faults.append(f"{type(error).__name__}: {error}")
         collected.leave()
     properties = collected.properties
-    texts = {f"xmp:{name}": found[0] for name, found in properties.items() if name in _TEXTS or _LABEL.search(name)}
+    told = {f"xmp:{name}": found[0] for name, found in properties.items() if name == _PROVENANCE or _LABEL.search(name)}
+    texts = told | texts_of("xmp", properties)
     return Reading((_finding(properties),) if collected.elements else (), texts, tuple(faults))
 
 

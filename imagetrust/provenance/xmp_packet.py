@@ -9,6 +9,7 @@ from typing import Protocol
 from defusedxml.ElementTree import ParseError, XMLParser
 
 from imagetrust.provenance.bounds import MAX_XMP_ELEMENTS, TooLarge
+from imagetrust.provenance.items import xmp_items
 from imagetrust.provenance.opened_file import OpenedFile
 from imagetrust.provenance.png_texts import XMP_KEYWORD
 
@@ -19,6 +20,7 @@ _PACKET_STARTS = (b"<?xpacket", b"<x:xmpmeta", b"<x:xapmeta", b"<rdf:RDF")
 _EXTENSION_NAME = re.compile(rb"HasExtendedXMP[^<]{0,256}?([0-9A-Fa-f]{32})")
 _GIF_NAME = b"XMP DataXMP"
 _GIF_MAGIC = b"\x01" + bytes(range(0xFF, 0xFF - 8, -1))  # the beginning of what closes a packet: XMP part 3, 1.1.2
+_XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # XMP part 3, 1.2.5: a box by itself
 _WEBP_CHUNKS = (b"XMP ", b"XMP\0")  # some programs end the name with a zero
 
 # How a packet begins in UTF-32 and UTF-16, in little endian and, from its second or fourth byte on, in big endian.
@@ -49,6 +51,8 @@ def packets(file: OpenedFile, faults: list[str]) -> Iterator[bytes]:
             yield text.encode()
         yield from file.png_texts.profiles("xmp")
         yield from (profile for profile in file.png_texts.profiles("app1") if profile.startswith(_JPEG_HEAD))
+    elif items := _items(file, faults):
+        yield from items
     elif packet := file.header.info.get("xmp"):
         yield packet if isinstance(packet, bytes) else str(packet).encode()
     elif file.header.format == "WEBP":
@@ -57,6 +61,20 @@ def packets(file: OpenedFile, faults: list[str]) -> Iterator[bytes]:
     exif = None if file.is_tiff else file.readable_exif()
     if exif and (packet := exif.raw(_XMP_TAG)):
         yield packet
+
+
+def _items(file: OpenedFile, faults: list[str]) -> list[bytes]:
+    """Return the XMP items of an AVIF or HEIC; none in other formats."""
+    found: list[bytes] = []
+    if file.header.format in ("AVIF", "HEIF"):
+        for kind, content in file.boxes():
+            try:
+                found += (
+                    xmp_items(file.data, content) if kind == b"meta" else [content[16:]] if kind == _XMP_UUID else []
+                )
+            except ValueError as error:
+                faults.append(str(error))
+    return found
 
 
 def _jpeg_packets(segments: list[bytes], faults: list[str]) -> Iterator[bytes]:

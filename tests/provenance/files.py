@@ -121,6 +121,42 @@ def gif_with_xmp(packet: bytes, *, in_blocks: bool = False) -> bytes:
     return data[:head] + b"\x21\xff\x0bXMP DataXMP" + content + data[head:]
 
 
+def heic_with_xmp_items(heic: bytes, packets: list[bytes]) -> bytes:
+    """A HEIC of one item with further ones that hold XMP (ISO/IEC 14496-12, 8.11); no image refers to them."""
+    names = b"\0application/rdf+xml\0"
+    infos = [
+        struct.pack(">I4sIHH4s", 20 + len(names), b"infe", 2 << 24, n + 2, 0, b"mime") + names
+        for n in range(len(packets))
+    ]
+    grown = len(b"".join(infos)) + 18 * len(packets)
+    at = heic.index(b"iloc") - 4
+    size, count = struct.unpack_from(">I", heic, at)[0], 1 + len(packets)
+    item = bytearray(heic[at + 16 : at + size])
+    struct.pack_into(">I", item, 4, struct.unpack_from(">I", item, 4)[0] + grown)  # its place, which moves
+    places, start = bytes(item), len(heic) + grown + 8
+    for number, packet in enumerate(packets, start=2):
+        places += struct.pack(">HHIHII", number, 0, 0, 1, start, len(packet))
+        start += len(packet)
+    locations = struct.pack(">I", size + 18 * len(packets)) + heic[at + 4 : at + 14] + struct.pack(">H", count) + places
+    info_at = heic.index(b"iinf") - 4
+    info_size = struct.unpack_from(">I", heic, info_at)[0]
+    info = (
+        struct.pack(">I", info_size + len(b"".join(infos)))
+        + heic[info_at + 4 : info_at + 12]
+        + struct.pack(">H", count)
+    )
+    info += heic[info_at + 14 : info_at + info_size] + b"".join(infos)
+    meta = heic.index(b"meta") - 4
+    data = (
+        heic[:meta]
+        + struct.pack(">I", struct.unpack_from(">I", heic, meta)[0] + grown)
+        + heic[meta + 4 : at]
+        + locations
+    )
+    data += heic[at + size : info_at] + info + heic[info_at + info_size :]
+    return data + struct.pack(">I4s", 8 + sum(map(len, packets)), b"mdat") + b"".join(packets)
+
+
 def raw_profile(name: str, content: bytes) -> str:
     """A block of metadata as ImageMagick writes it into a PNG's text."""
     digits = content.hex()
@@ -144,11 +180,11 @@ def exif_tiff(
     *,
     order: str = "<",
     is_big: bool = False,
-    photo: tuple[int, bytes] | None = None,
+    photo: dict[int, tuple[int, bytes]] | None = None,
 ) -> bytes:
     """A block of EXIF data.
 
-    tags: type and bytes of each value of the first directory, one item a byte. photo: those of a UserComment.
+    tags: type and bytes of each value of the first directory, one item a byte. photo: those of the Exif directory.
     """
     offset_form, entry_form, width = ("Q", "HHQ", 8) if is_big else ("I", "HHI", 4)
     mark = b"II" if order == "<" else b"MM"
@@ -172,7 +208,7 @@ def exif_tiff(
         first[0x8769] = (4, b"\0\0\0\0")
         second_at = len(head) + len(directory(len(head), first))
         first[0x8769] = (4, struct.pack(order + "I", second_at))
-        return head + directory(len(head), first) + directory(second_at, {0x9286: photo})
+        return head + directory(len(head), first) + directory(second_at, photo)
     return head + directory(len(head), first)
 
 

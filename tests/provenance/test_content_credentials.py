@@ -124,6 +124,25 @@ def test_camera_data_in_the_manifest():
     assert credentials(signed(None, assertions=(exif,)))["says"] == "camera"
 
 
+DISCLOSURE = {
+    "label": "c2pa.ai-disclosure",
+    "data": {"modelType": "c2pa.types.model", "modelName": "Example Model", "modelIdentifier": "example:model"},
+}
+
+
+@pytest.mark.parametrize(
+    ("source_type", "says"), [(TRAINED, "generated"), (COMPOSITE, "edited_with_ai"), (CAPTURE, "camera")]
+)
+def test_a_source_type_outweighs_a_disclosure(source_type, says):
+    found = credentials(signed(source_type, assertions=(DISCLOSURE,)))
+    assert (found["says"], found["values"]["models"]) == (says, ["Example Model"])
+
+
+def test_a_disclosure_leaves_open_what_the_model_did():
+    detail = credentials(signed(None, assertions=(DISCLOSURE,)))["detail"]
+    assert "an AI model took part in the picture (Example Model), and not in what" in detail
+
+
 def opened(**parameters: str) -> dict:
     """Options to sign what was made by opening another file."""
     action = {"action": "c2pa.opened", "parameters": {"ingredientIds": ["parent"], **parameters}}
@@ -181,6 +200,11 @@ def test_the_model_is_named(options, model):
     [
         ({"assertions": (metadata("stds.iptc", "Iptc4xmpExt:AISystemUsed", "Example Model"),)}, "generated"),
         ({"assertions": (metadata("stds.iptc", "Iptc4xmpExt:AISystemUsed", "None"),)}, "software"),
+        ({"assertions": (DISCLOSURE,)}, "possibly_generated"),
+        (
+            {"assertions": ({"label": "c2pa.ai-disclosure", "data": {"modelType": "c2pa.types.model"}},)},
+            "possibly_generated",
+        ),
         ({"action": {"action": "c2pa.created", "softwareAgent": "Bing Image Creator"}}, "generated"),
         ({"action": {"action": "c2pa.opened", "softwareAgent": "Adobe Firefly"}, "parent": JPEG}, "software"),
     ],

@@ -1,5 +1,9 @@
-"""Mutated files of every kind: no exception, a bounded answer, and little time."""
+"""Mutated files of every kind: no exception, a bounded answer, and little time.
 
+`python -m tests.provenance.test_fuzz COUNT` reads so many mutants and prints how it went (docs/explanations.md).
+"""
+
+import argparse
 import random
 import struct
 import time
@@ -20,6 +24,7 @@ from tests.provenance import files
 from tests.provenance.checks import check
 
 SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "samples"
+HEIC = Path(__file__).parents[1] / "data" / "gradient.heic"
 MAX_SECONDS = 5.0  # of processor time for one file; the mean is a few milliseconds
 _MAX_SAMPLE_BYTES = 170_000  # larger ones cost mostly the decoding of their pixels
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
@@ -88,6 +93,11 @@ def originals() -> dict[str, bytes]:
         "comfyui webp": files.with_exif({0x010F: 'Prompt: {"3": {"class_type": "X"}}'}, image_format="WEBP"),
         "tensor art": files.png_with_text({"generation_data": '{"prompt":"x","models":[{"type":"BASE_MODEL"}]}'}),
         "ruined fooocus": files.png_with_text({"parameters": '{"Prompt":"x","software":"RuinedFooocus"}'}),
+        "mflux": files.with_exif({}, {0x9286: b'{"mflux_version":"1","prompt":"x","seed":1,"guidance":2.5}'}),
+        "pollinations": files.with_exif({0x010F: "flux", 0x9286: '{"prompt":"x","model":"flux","nologo":true}'}),
+        "higgsfield": files.png_with_text({"hf-job-id": "01234567-89ab-4def-8123-456789abcdef"}),
+        "app": files.with_exif({0x010E: '{"data":{"product":"aweme","aigc_info":"{\\"aigc_label_type\\":1}"}}'}),
+        "windows": files.with_exif({tag: infotext.encode("utf-16-le") for tag in range(0x9C9B, 0x9CA0)}),
         "unnamed tool": files.png_with_text({"x": '{"prompt":"x","seed":1,"steps":2,"cfg_scale":3}'}),
         "mochi": files.with_iptc({120: b"Include in Image: x; Steps: 2; Generator: Mochi Diffusion 5.2"}),
         "civitai": files.with_exif(
@@ -107,14 +117,16 @@ def originals() -> dict[str, bytes]:
         "signed parameters": files.signed(
             None, action={"action": "c2pa.opened", "parameters": {"com.adobe.digitalSourceType": files.TRAINED}}
         ),
+        "signed disclosure": files.signed(
+            None, assertions=({"label": "c2pa.ai-disclosure", "data": {"modelType": "x", "modelName": "X"}},)
+        ),
         "signed by older rules": files.with_wider_exclusion(files.signed(files.CAPTURE)),
     }
     made |= carriers()
     made |= {
         f"signed {name}": files.signed(files.TRAINED, name) for name in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "GIF")
     }
-    heic = Path(__file__).parents[1] / "data" / "gradient.heic"
-    made["heic"] = heic.read_bytes()
+    made["heic"] = HEIC.read_bytes()
     samples = [path for path in sorted(SAMPLES.glob("*/*")) if path.stat().st_size <= _MAX_SAMPLE_BYTES]
     return made | {path.name: path.read_bytes() for path in samples}
 
@@ -126,7 +138,9 @@ def carriers() -> dict[str, bytes]:
     extension = files.extended_xmp(packet, 3)
     standard = files.xmp_packet("<xmpNote:HasExtendedXMP>" + extension[0][35:67].decode() + "</xmpNote:HasExtendedXMP>")
     head = b"http://ns.adobe.com/xap/1.0/\0"
-    exif = files.exif_tiff({0x0131: (129, b"Program\0"), 700: (1, packet)}, photo=(7, b"JIS\0\0\0\0\0\x1b$BEt"))
+    exif = files.exif_tiff(
+        {0x0131: (129, b"Program\0"), 700: (1, packet)}, photo={0x9286: (7, b"JIS\0\0\0\0\0\x1b$BEt")}
+    )
     profiles = {
         "exif": exif,
         "APP1": head + packet,
@@ -141,6 +155,7 @@ def carriers() -> dict[str, bytes]:
         "xmp undeclared": files.with_segments([head + packet.replace(b"</rdf:D", b"<a:b c:d='&'/></rdf:D")]),
         "xmp gif": files.gif_with_xmp(packet),
         "xmp gif blocks": files.gif_with_xmp(packet, in_blocks=True),
+        "xmp heic": files.heic_with_xmp_items(HEIC.read_bytes(), [standard, packet]),
         "xmp avif": encoded(photo, "AVIF", xmp=head + packet),
         "exif 3": files.with_segments([b"Exif\0\0" + exif]),
         "exif big": files.with_segments([b"Exif\0\0" + files.exif_tiff({0x0131: (2, b"Program\0")}, is_big=True)]),
@@ -230,6 +245,21 @@ def _jpeg_segments(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
 ORIGINALS = originals()
 
 
+def seconds_to_read(name: str, seed: int, *, include_places: bool) -> float | None:
+    """Read a mutant and check the answer. Returns the seconds of processor time; None where it never reaches the reader
+    since it does not decode."""
+    data = mutate(ORIGINALS[name], list(ORIGINALS.values()), random.Random(seed))
+    try:
+        decoded = decode(data)
+    except RequestError:
+        return None
+    began = time.process_time()
+    declared = read_declarations(data, decoded, include_places=include_places)
+    seconds = time.process_time() - began
+    check(declared)
+    return seconds
+
+
 @pytest.fixture(scope="module", autouse=True)
 def small_images():
     """A mutant that claims to be large is only slow to decode."""
@@ -241,15 +271,10 @@ def small_images():
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(sorted(ORIGINALS)), st.integers(0, 2**32), st.booleans())
 def test_mutated_files(name, seed, include_places):
-    data = mutate(ORIGINALS[name], list(ORIGINALS.values()), random.Random(seed))
-    try:
-        decoded = decode(data)
-    except RequestError:
-        reject()  # it never reaches the reader
-    began = time.process_time()
-    declared = read_declarations(data, decoded, include_places=include_places)
-    assert time.process_time() - began < MAX_SECONDS
-    check(declared)
+    seconds = seconds_to_read(name, seed, include_places=include_places)
+    if seconds is None:
+        reject()
+    assert seconds < MAX_SECONDS
 
 
 @pytest.mark.parametrize("name", sorted(ORIGINALS))
@@ -258,3 +283,37 @@ def test_unharmed_files(name):
         declared = files.read(ORIGINALS[name], include_places=include_places)
         check(declared)
         assert declared["unreadable"] == []
+
+
+def main() -> None:
+    """Read mutants of all originals in turn, until so many reached the reader; stop at the first fault."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("count", type=int)
+    parser.add_argument("--seed", type=int, default=0, help="of the first mutant")
+    options = parser.parse_args()
+    Image.MAX_IMAGE_PIXELS = 4_000_000
+    names = sorted(ORIGINALS)
+    reached, seed, total, slowest = 0, options.seed, 0.0, (0.0, "", 0)
+    while reached < options.count:
+        name = names[seed % len(names)]
+        try:
+            seconds = seconds_to_read(name, seed, include_places=bool(seed // len(names) % 2))
+        except Exception:
+            print(f"fault: mutant {seed} of {name}, the {reached + 1}th that reached the reader", flush=True)
+            raise
+        if seconds is not None:
+            reached += 1
+            total += seconds
+            slowest = max(slowest, (seconds, name, seed))
+            if reached % 5000 == 0 or reached == options.count:
+                print(
+                    f"{reached} mutants read of {seed + 1 - options.seed} made, no fault; "
+                    f"{total / reached * 1000:.1f} ms of processor time each, "
+                    f"the slowest {slowest[0]:.2f} s ({slowest[1]}, seed {slowest[2]})",
+                    flush=True,
+                )
+        seed += 1
+
+
+if __name__ == "__main__":
+    main()

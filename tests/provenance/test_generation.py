@@ -151,6 +151,19 @@ FROM_CIVITAI = FROM_A_PROMPT | {
     "clip_skip": "2",
 }
 UNNAMED = {"prompt": "a cat", "negative_prompt": "dog", "seed": 9, "num_inference_steps": 25, "cfg_scale": 7.5}
+MFLUX = {
+    "mflux_version": "0.11.1", "model": "black-forest-labs/FLUX.1-dev", "base_model": "None", "seed": 2, "steps": 25,
+    "guidance": 3.5, "width": 1088, "height": 1408, "quantize": 8, "prompt": "a cat",
+}  # fmt: skip
+FROM_MFLUX = {
+    "prompt": "a cat", "model": "black-forest-labs/FLUX.1-dev", "seed": "2", "steps": "25", "guidance": "3.5",
+    "size": "1088x1408", "version": "0.11.1",
+}  # fmt: skip
+POLLINATIONS = {
+    "prompt": "a cat", "width": 1024, "height": 768, "seed": 42, "model": "flux", "enhance": False, "nologo": False,
+    "negative_prompt": "dog", "nofeed": False, "safe": False,
+}  # fmt: skip
+FROM_POLLINATIONS = {"prompt": "a cat", "negative_prompt": "dog", "model": "flux", "seed": "42", "size": "1024x768"}
 COMFYUI_MEMBERS = {"prompt": json.dumps(COMFYUI), "workflow": json.dumps({"nodes": []})}
 JOB = "01234567-89ab-cdef-0123-456789abcdef"
 
@@ -162,6 +175,11 @@ def exif_text(tag: int, text: str, image_format: str) -> bytes:
 def comment(text: str, image_format: str = "JPEG", order: str = "utf-16-be") -> bytes:
     # A tag in the first directory too: Pillow writes no EXIF data into an AVIF that has none there.
     return with_exif({0x010D: "a name"}, {0x9286: user_comment(text, order)}, image_format=image_format)
+
+
+def windows_text(tag: int) -> bytes:
+    """The web UI's text in one of Windows' own tags."""
+    return with_exif({tag: INFOTEXT.encode("utf-16-le") + b"\0\0"})
 
 
 HIDING = small_photo(4, 160, 200)  # large enough for what is not compressed
@@ -272,6 +290,42 @@ CASES = [
         FROM_A_PROMPT,
         lambda: png_with_text({key: str(value) for key, value in UNNAMED.items()}),
     ),
+    *(
+        ("mflux", FROM_MFLUX, make)
+        for make in (
+            lambda: with_exif({}, {0x9286: json.dumps(MFLUX).encode()}),
+            lambda: exif_text(0x9286, json.dumps(MFLUX), "PNG"),
+            lambda: png_with_text({"Comment": json.dumps(MFLUX)}),
+        )
+    ),
+    *(
+        ("Pollinations", FROM_POLLINATIONS, make)
+        for make in (
+            lambda: with_exif({0x010F: "flux", 0x9286: json.dumps(POLLINATIONS)}),
+            lambda: comment(json.dumps(POLLINATIONS)),
+            lambda: exif_text(0x9286, json.dumps(POLLINATIONS), "WEBP"),
+        )
+    ),
+    ("Higgsfield", {"job": JOB}, lambda: png_with_text({"hf-job-id": JOB})),
+    (
+        "a tool that does not name itself",
+        FROM_A_PROMPT,
+        lambda: comment(json.dumps({"generationParams": UNNAMED})),
+    ),
+    (
+        "Stable Diffusion web UI",
+        {"prompt": "a cat", "steps": "20", "seed": "3", "app": "SD.Next"},
+        lambda: comment("a cat\nSteps: 20, Seed: 3, App: SD.Next"),
+    ),
+    *(
+        (
+            "Stable Diffusion web UI",
+            {"prompt": "a cat", "steps": "20", "size": "512x512", "version": version},
+            partial(comment, f"a cat\nSteps: 20, Size: 512x512, Version: {version}"),
+        )
+        for version in ("v1.10.1", "f2.0.1v1.10.1-previous-664-gd557aef9", "neo", "classic", "ComfyUI")
+    ),
+    *(("Stable Diffusion web UI", FROM_INFOTEXT, partial(windows_text, tag)) for tag in range(0x9C9B, 0x9CA0)),
     (
         "Midjourney",
         {"prompt": "a cat", "job": JOB, "ar": "16:9", "v": "6.1", "tile": "yes"},
@@ -310,6 +364,10 @@ def test_dialects(tool, parameters, make):
         {"Comment": '{"workflow": {"nodes": []}}'},
         {"Description": 'workflow: {"a": 1}'},
         {"Description": 'prompt: {"a": {"b": 1}}'},
+        {"hf-job-id": "7"},
+        {"Comment": '{"prompt": "say cheese", "nologo": "none"}'},
+        {"Comment": '{"camera": {"prompt": "say cheese", "seed": 3}}'},
+        {"Description": "The stairs. Steps: 12, Version: second"},
     ],
 )
 def test_what_looks_alike_is_left_alone(texts):
