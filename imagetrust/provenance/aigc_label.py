@@ -55,13 +55,12 @@ def read_label(file: OpenedFile, texts: Mapping[str, str]) -> Reading:
 
 
 def _blocks(file: OpenedFile) -> Iterator[tuple[str, str]]:
-    for kind, start, size in file.png_chunks():
+    for kind, start, size in file.png_chunks:
         if kind.upper() == _NAME.encode() and size <= MAX_PARAMETER_CHARACTERS:
             yield f"png:{_NAME}", _decoded(file.data[start : start + size])
-    for segment in _SEGMENTS:
-        for content in file.jpeg_segments(segment):
-            if content[:MAX_TEXT].lstrip(b"\0 ").startswith((b"AIGC", b'{"AIGC"')):
-                yield f"jpeg:{_NAME}", _decoded(content)
+    for content in file.jpeg_segments(*_SEGMENTS):
+        if content[:MAX_TEXT].lstrip(b"\0 ").startswith((b"AIGC", b'{"AIGC"')):
+            yield f"jpeg:{_NAME}", _decoded(content)
 
 
 def _decoded(content: bytes) -> str:

@@ -70,7 +70,9 @@ class Answer:
         # Cut before cleaning, with room for the white space that cleaning takes away.
         window = raw[: 4 * limit]
         # Surrogates, which UTF-8 cannot hold, and characters that reorder a line are not printable either.
-        spaced = "".join(character if character.isprintable() else " " for character in window)
+        spaced = window
+        if not window.isprintable():
+            spaced = "".join(character if character.isprintable() else " " for character in window)
         clean = " ".join(spaced.translate(_NO_MARKUP).split())
         if len(clean) > limit or len(window) < len(raw):
             clean = clean[: limit - 1] + _ELLIPSIS

@@ -57,7 +57,7 @@ def read_exif(file: OpenedFile) -> Reading:
     gps: dict[str, object] = {}
     maker_note = 0
     faults: dict[str, None] = {}
-    for data in file.exif_blocks():
+    for data in file.exif_blocks:
         try:
             block = ExifBlock(data)
         except ValueError as error:

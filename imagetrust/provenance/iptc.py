@@ -80,7 +80,7 @@ def _blocks(file: OpenedFile) -> Iterator[bytes]:
     yield from _resources(photoshop)
     for profile in file.png_texts.profiles("iptc", "8bim"):
         yield from _resources(profile) if profile.startswith(b"8BIM") else (profile,)
-    if exif := file.readable_exif():
+    if exif := file.readable_exif:
         yield exif.raw(_IPTC_TAG)
         yield from _resources(exif.raw(_PHOTOSHOP_TAG))
 

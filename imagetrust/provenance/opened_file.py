@@ -57,24 +57,25 @@ class OpenedFile:
         _check_blocks(data)
         return cls(data, decoded, Image.open(io.BytesIO(data), formats=(decoded.format,)))
 
-    def jpeg_segments(self, name: str) -> list[bytes]:
-        """Return the contents of the JPEG segments of a name ("APP11", "COM") before the pixels; else none."""
+    def jpeg_segments(self, *names: str) -> list[bytes]:
+        """Return the contents of the JPEG segments of these names ("APP11", "COM") before the pixels; else none."""
         if not isinstance(self.header, JpegImagePlugin.JpegImageFile):
             return []
-        return [content for segment, content in self.header.applist if segment == name]
+        return [content for segment, content in self.header.applist if segment in names]
 
     @cached_property
     def png_texts(self) -> PngTexts:
         """The texts of a PNG; none in other formats."""
-        return read_png_texts(self.data, self.png_chunks())
+        return read_png_texts(self.data, self.png_chunks)
 
     @property
     def is_tiff(self) -> bool:
         """Whether the file itself is laid out like EXIF data."""
         return isinstance(self.header, TiffImagePlugin.TiffImageFile)
 
+    @cached_property
     def exif_blocks(self) -> list[bytes]:
-        """Return the blocks of EXIF data, at most MAX_EXIF_BLOCKS, or the whole of a TIFF; none is empty.
+        """The blocks of EXIF data, at most MAX_EXIF_BLOCKS, or the whole of a TIFF; none is empty.
 
         Raises ValueError where a carrier of them is broken.
         """
@@ -83,10 +84,11 @@ class OpenedFile:
         blocks = (_EXIF_HEAD.sub(b"", block) for block in self._found_exif_blocks())
         return list(islice(dict.fromkeys(block for block in blocks if block.strip(b"\0")), MAX_EXIF_BLOCKS))
 
+    @cached_property
     def readable_exif(self) -> ExifBlock | None:
-        """Return the first block where it is EXIF, for readers of other things than EXIF."""
+        """The first block where it is EXIF, for readers of other things than EXIF."""
         try:
-            return ExifBlock(self.exif_blocks()[0])
+            return ExifBlock(self.exif_blocks[0])
         except (ValueError, IndexError):
             return None
 
@@ -100,7 +102,7 @@ class OpenedFile:
                     jpeg[-1].append(segment[len(b"Exif\0\0") :])
         yield from map(b"".join, jpeg) if jpeg else (self.header.info.get("exif") or b"",)
         # Where Pillow does not look: after the pixels of a PNG or WebP, and in copies by ImageMagick.
-        for kind, start, size in self.png_chunks():
+        for kind, start, size in self.png_chunks:
             if kind == b"eXIf":
                 yield self.data[start : start + size]
         for kind, content in self.boxes():
@@ -109,15 +111,16 @@ class OpenedFile:
         # "APP1" is JPEG's segment, which holds XMP as well.
         yield from (block for block in self.png_texts.profiles("exif", "app1") if not block.startswith(b"http"))
 
-    def png_chunks(self) -> Iterator[tuple[bytes, int, int]]:
+    @cached_property
+    def png_chunks(self) -> list[tuple[bytes, int, int]]:
         """Type, offset of the content and its length, for each chunk of a PNG; nothing in other formats."""
-        if not isinstance(self.header, PngImagePlugin.PngImageFile):
-            return
-        position = 8
+        chunks: list[tuple[bytes, int, int]] = []
+        position = 8 if isinstance(self.header, PngImagePlugin.PngImageFile) else len(self.data)
         while position + 8 <= len(self.data):
             length, kind = struct.unpack_from(">I4s", self.data, position)
-            yield kind, position + 8, length
+            chunks.append((kind, position + 8, length))
             position += 12 + length
+        return chunks
 
     def pixels_begin(self) -> int:
         """Return the offset before which a JPEG or PNG holds metadata alone; 0 in other formats."""
@@ -128,7 +131,7 @@ class OpenedFile:
                 if marker not in _JPEG_METADATA:
                     return position
                 position += 2 + size
-        return next((start - 8 for kind, start, _ in self.png_chunks() if kind in (b"PLTE", b"IDAT")), 0)
+        return next((start - 8 for kind, start, _ in self.png_chunks if kind in (b"PLTE", b"IDAT")), 0)
 
     def manifest_store(self) -> bytes:
         """Return the C2PA manifest store in the file, put together from its blocks; empty where there is none."""
@@ -138,7 +141,7 @@ class OpenedFile:
             return bytes(self.header.tag_v2.get(_C2PA_TIFF_TAG, b""))
         if self.header.format == "GIF":
             return b"".join(self.gif_extension(_C2PA_GIF_EXTENSION))
-        chunks = [self.data[start : start + size] for kind, start, size in self.png_chunks() if kind == b"caBX"]
+        chunks = [self.data[start : start + size] for kind, start, size in self.png_chunks if kind == b"caBX"]
         return b"".join(chunks + [content for kind, content in self.boxes() if kind in (b"C2PA", _C2PA_UUID)])
 
     def gif_extension(self, name: bytes) -> Iterator[bytes]:

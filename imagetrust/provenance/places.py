@@ -80,18 +80,23 @@ _SHAPES = re.compile(
         )
     )
 )
-# What a text must have for one of these to be looked for at all: most have none of it.
+# What a text must have for one of these to be looked for at all: most have none of it. Looked up as words, or at the
+# characters that few texts have, since a search at each digit takes longer than all else.
+_SHAPE_WORDS = ("geo:", "loc:", "/maps/", "$G", "°", "º", "˚", "deg", "POINT", "LINESTRING", "POLYGON")
 _SHAPED = re.compile(
-    r"geo:|loc:|/maps/|\$G|[°º˚]|deg|\d,?\s?[NSEW]\b|\b[NSEW]\s?\d|[-+@=]\d|\d,\d{4}|(?:POINT|LINESTRING|POLYGON)[ZM\s]{0,4}\("
-    r"|\b\d{1,2}\s?[C-HJ-NP-X]\s?[A-Z\d]|[2-9CFGHJMPQRVWX]{8}\+|\d\.\d\d+N"
+    r"[-+@=,C-HJ-NP-X](?:(?<=[-+])\d{2,6}(?:\.\d{1,15})?[-+]\d{3}|(?<=\d{4}[-+])\d{1,3}\.\d|(?<=[@=])[-+]?\d{1,3}\.\d"
+    r"|(?<=\d,)\d{4}|(?<=[NSEW])\s?\d|(?<=\d[NSEW])|(?<=\d[,\s][NSEW])|(?<=\d,\s[NSEW])"
+    r"|(?<=\d[C-HJ-NP-X])\s?[A-Z\d]|(?<=\d\s[C-HJ-NP-X])\s?[A-Z\d]"
+    r"|(?<=[2-9CFGHJMPQRVWX]{8}\+))"
 )
 _HAS_DECIMALS = re.compile(r"\.\d\d\d")
-_HAS_NAME = re.compile(
-    r"gps|lat|lng|lon|alt|geo|loc|count|region|ciadr|iso|mgrs|code|words|city|prov|addr|state|place|coord|elev|cover"
-    r"|spatial|town|village|street|model|raw.?profile|2[:#]|position|home|takeoff|foot|venue|landmark|suburb|poi|neigh"
-    r"|serial|imei",
-    re.IGNORECASE,
-)
+_NAME_PIECES = (
+    "gps", "lat", "lng", "lon", "alt", "gdal", "geo", "loc", "count", "region", "ciadr", "iso", "mgrs", "code", "words",
+    "city", "prov", "addr", "state", "place", "coord", "elev", "cover", "spatial", "town", "village", "street", "model",
+    "profile", "2:", "2#", "position", "home", "takeoff", "foot", "venue", "landmark", "suburb", "poi", "neigh",
+    "serial", "imei", "matrix",
+)  # fmt: skip
+_MEASURED_WORDS = ("gps", "tude", "lat", "lon", "lng")
 _DECIMAL = r"[-+−]?\d{1,9}(?:\.\d{1,20})?°?"
 _BETWEEN = r"(?:\s{0,3}[,;/|]\s{0,3}|\s{1,3}|%2C|_|\)\s?\()"
 _SERIES = re.compile(rf"(?<![\d.]){_DECIMAL}(?:{_BETWEEN}{_DECIMAL})+")
@@ -100,6 +105,7 @@ _NUMBER = re.compile(r"(\d+)(?:\.(\d+))?")
 _FRACTIONS = re.compile(
     r"(?<![\d/.,])(\d{1,3})(?:/1)?[, ] ?(\d{1,2})(?:/1)?[, ] ?(\d{1,9})/(\d{1,9})(?![\d/.]|[, ] ?\d)"
 )
+_PROFILE_WORDS = ("exif", "iptc", "xmp", "app1", "8bim", "generic")
 _PROFILE = re.compile(r"(?:^|\s)(?:exif|iptc|xmp|app1|8bim|generic)\s+\d{1,9}\s+[0-9a-f]{16}", re.IGNORECASE)
 # Bytes as hexadecimal digits, in lines or not, and as base64: at least as many as a position takes.
 _HEXADECIMAL = re.compile(r"(?<![\w+/])(?:[0-9a-fA-F]{2}){8,}(?:\s{1,3}(?:[0-9a-fA-F]{2}){8,})*(?![\w+/])")
@@ -111,18 +117,19 @@ _BLOCK_HEADS = re.compile(rb"\A\x1c\x02|Exif\0|II\*\0|MM\0\*|8BIM")  # IPTC's, E
 # Within a text: what stands before a value, with the value's name, and the value.
 _LINE = r"(?P<name>(?!long\b)[A-Za-z][\w:-]{1,32}(?: [\w-]{1,16})?)\s?[:=]\s?"
 _NAMED = tuple(
-    (re.compile(before), re.compile(value))
-    for before, value in (
+    (sign, re.compile(before), re.compile(value))
+    for sign, before, value in (  # sign: without which a text has none of these
         # A member of a JSON object, an XML element, an XML attribute; what was cut off may have no end.
         (
+            '"',
             r"\"(?P<name>[^\"\\\n]{1,64})\"\s?:\s?",
             r"\"(?:[^\"\\]|\\.)*(?:\"|\Z)|\[[^\]]*(?:\]|\Z)|\{(?:[^{}]|\{[^{}]*\})*(?:\}|\Z)",
         ),
-        (r"<(?P<name>[\w:.-]{1,64})(?:\s[^<>]{0,256})?>", r"(?:\s{0,64}<rdf:[^<>]{0,128}>){0,3}[^<]+"),
-        (r"(?<![\w:.-])(?P<name>[\w:.-]{1,64})\s?=\s?(?=[\"'])", r"\"[^\"]*(?:\"|\Z)|'[^']*(?:'|\Z)"),
+        ("<", r"<(?P<name>[\w:.-]{1,64})(?:\s[^<>]{0,256})?>", r"(?:\s{0,64}<rdf:[^<>]{0,128}>){0,3}[^<]+"),
+        ("=", r"(?<![\w:.-])(?P<name>[\w:.-]{1,64})\s?=\s?(?=[\"'])", r"\"[^\"]*(?:\"|\Z)|'[^']*(?:'|\Z)"),
         # A line, and a part of one. There, a number is a weight of a prompt: "(ruin, city:1.2)".
-        (rf"(?:^|\n)\s{{0,8}}{_LINE}", r"\w[^\n]*"),
-        (rf"[,;]\s{{0,8}}{_LINE}", r"[^\W\d_][^,;\n]*"),
+        ("", rf"(?:^|\n)\s{{0,8}}{_LINE}", r"\w[^\n]*"),
+        ("", rf"[,;]\s{{0,8}}{_LINE}", r"[^\W\d_][^,;\n]*"),
     )
 )
 _MEASURED = re.compile(
@@ -131,6 +138,12 @@ _MEASURED = re.compile(
     r"[-+−]?\d(?:[^,;\n<>\"'&}\])]|,(?=\s?[-+−]?\d)){0,96}",
     re.IGNORECASE,
 )
+
+
+# What a text must have for any of this to be in it, and what can be none of it: a lone number or fraction.
+_MAY_TELL = re.compile(r"[\d:=<>\"+$/]|[A-Za-z_-]{16}")
+_LONG_RUN = re.compile(r"[\w+/-]{16}", re.ASCII)
+_LONE_NUMBER = re.compile(r"[-+]?\d{1,9}(?:[./]\d{1,9})?")
 
 
 def withhold_places(findings: Iterable[Finding]) -> list[Finding]:
@@ -149,6 +162,8 @@ def withhold_places(findings: Iterable[Finding]) -> list[Finding]:
 
 def mask_places(text: str) -> str:
     """Return the text with every position in it, and every value that it names a place, replaced by WITHHELD."""
+    if not _MAY_TELL.search(text) or _LONE_NUMBER.fullmatch(text):
+        return text
     # No more of a text is told, and what follows a shortened beginning must not move up.
     told, rest = text[: 4 * MAX_TEXT], text[4 * MAX_TEXT :]
     masked = _masked(told)
@@ -164,13 +179,18 @@ def names_place(name: str) -> bool:
     return bool(_IPTC_DATA_SET.search(name)) or any(map(_is_place, re.split("[:/]", name)))
 
 
+@lru_cache(maxsize=1024)
+def _holds_place(name: str) -> bool:
+    return mask_places(name) != name
+
+
 def _without_places(values: Mapping[str, object], source: str, depth: int) -> dict[str, object]:
     kept: dict[str, object] = {}
     for name, value in values.items():
         if len(kept) > MAX_VALUES:  # no more are told
             break
         is_own = depth == 0 and (source, name) in _OWN_NAMES
-        if (names_place(name[:MAX_TEXT]) and not is_own) or mask_places(name) != name:
+        if (names_place(name[:MAX_TEXT]) and not is_own) or _holds_place(name[:MAX_TEXT]):
             continue
         left = _left(value, source, depth + 1)
         if left is not None or value is None:
@@ -217,8 +237,9 @@ def _tells(value: object) -> bool:
 
 
 def _masked(text: str) -> str:
-    text = _HEXADECIMAL.sub(lambda found: _masked_bytes(found[0], bytes.fromhex(found[0])), text)
-    text = _BASE64.sub(lambda found: _masked_bytes(found[0], _from_base64(found[0])), text)
+    if _LONG_RUN.search(text):
+        text = _HEXADECIMAL.sub(lambda found: _masked_bytes(found[0], bytes.fromhex(found[0])), text)
+        text = _BASE64.sub(lambda found: _masked_bytes(found[0], _from_base64(found[0])), text)
     return _masked_plain(text)
 
 
@@ -243,18 +264,21 @@ def _from_base64(digits: str) -> bytes:
 
 
 def _masked_plain(text: str) -> str:
-    if _PROFILE.search(text):
+    lowered = text.lower()
+    if any(word in lowered for word in _PROFILE_WORDS) and _PROFILE.search(text):
         return WITHHELD
-    if _SHAPED.search(text):
+    if any(word in text for word in _SHAPE_WORDS) or _SHAPED.search(text):
         text = _SHAPES.sub(WITHHELD, text)
     if _HAS_DECIMALS.search(text):
         text = _SERIES.sub(lambda found: WITHHELD if _is_position(found[0]) else found[0], text)
     if "/" in text:
         text = _FRACTIONS.sub(lambda found: WITHHELD if _are_angles(found) else found[0], text)
-    if _HAS_NAME.search(text):
-        text = _MEASURED.sub(rf"\1{WITHHELD}", text)
-        for before, value in _NAMED:
-            text = _mask_named(text, before, value)
+    if any(word in lowered for word in _NAME_PIECES):
+        if any(word in lowered for word in _MEASURED_WORDS):
+            text = _MEASURED.sub(rf"\1{WITHHELD}", text)
+        for sign, before, value in _NAMED:
+            if sign in text:
+                text = _mask_named(text, before, value)
     return text
 
 

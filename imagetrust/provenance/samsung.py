@@ -15,6 +15,8 @@ from imagetrust.provenance.opened_file import OpenedFile
 
 _HEAD, _TAIL = b"SEFH", b"SEFT"
 _MAX_DIRECTORY = 0x10000  # bytes, as in ExifTool
+_MAX_BEHIND = 0x10000  # bytes that other programs may have appended
+_BOX = b"sefd"
 _EDITOR_RECORDS = ("PhotoEditor_Re_Edit_Data", "PEg_Info")
 # Members of the editor's JSON that are set once Galaxy AI made a part: a number or a name, and a truth value.
 _AI_MEMBERS = ("genAIType", "isAIEdit")
@@ -27,11 +29,12 @@ def read_samsung(file: OpenedFile) -> Reading:
 
     Raises TooLarge on a record over the bound. A directory or a record that cannot be read is a fault.
     """
-    end = file.data.rfind(_TAIL)
-    if end < 0 or _HEAD not in file.data:
+    data = _trailer(file)
+    end = data.rfind(_TAIL, -_MAX_BEHIND)
+    if end < 0 or data.find(_HEAD, max(0, end - _MAX_DIRECTORY)) < 0:
         return NOTHING
     faults: list[str] = []
-    records = dict(_records(memoryview(file.data)[:end], faults))
+    records = dict(_records(memoryview(data)[:end], faults))
     if not records:
         return Reading(faults=tuple(faults))
     marks: dict[str, object] = {}
@@ -53,6 +56,13 @@ def read_samsung(file: OpenedFile) -> Reading:
         (Finding("samsung_trailer", "edited_with_ai" if edited else "nothing", detail, values, evidence="field"),),
         faults=tuple(faults),
     )
+
+
+def _trailer(file: OpenedFile) -> bytes:
+    """Return what ends with the trailer: the box of a HEIC, or the file."""
+    if file.header.format == "HEIF":
+        return next((content for kind, content in file.boxes() if kind == _BOX), b"")
+    return file.data
 
 
 def _records(data: memoryview, faults: list[str]) -> Iterator[tuple[str, memoryview]]:

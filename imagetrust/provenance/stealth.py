@@ -23,6 +23,7 @@ _SIGNATURES = {  # -> whether the payload is compressed
 }
 _SIGNATURE_BYTES = 15
 _HEAD_BITS = 8 * (_SIGNATURE_BYTES + 4)
+_FEW_ROWS = 8  # tell nearly all images apart: a byte of alpha, three of red, green and blue
 _CHANNELS = {2: 3, 6: 4}  # PNG's colour types RGB and RGBA -> samples a pixel
 _PAETH, _AVERAGE, _UP = 4, 3, 2  # PNG 3, 9.2: filters in which the first pixel of a row depends on the row above
 
@@ -85,7 +86,11 @@ def _may_hide(file: OpenedFile, height: int) -> bool:
     count = _CHANNELS.get(colour, 0)
     if depth != 8 or not count or interlaced:
         return False
-    rows = min(height, 8 * _SIGNATURE_BYTES)
+    return all(_may_begin(file, min(height, rows), count) for rows in (_FEW_ROWS, 8 * _SIGNATURE_BYTES))
+
+
+def _may_begin(file: OpenedFile, rows: int, count: int) -> bool:
+    """Whether the pixels of a PNG's first column, of so many samples each, can be those of a signature."""
     length = 1 + file.header.size[0] * count
     unpacked = _first_bytes(file, rows * length)
     column = np.zeros((rows, count), np.uint8)
@@ -108,7 +113,7 @@ def _may_hide(file: OpenedFile, height: int) -> bool:
 
 def _first_bytes(file: OpenedFile, wanted: int) -> bytes:
     unpacking, unpacked = zlib.decompressobj(), b""
-    for kind, start, size in file.png_chunks():
+    for kind, start, size in file.png_chunks:
         if kind == b"IDAT":
             unpacked += unpacking.decompress(file.data[start : start + size], wanted - len(unpacked))
             if len(unpacked) >= wanted or unpacking.eof:

@@ -52,7 +52,7 @@ def read_thumbnail(file: OpenedFile) -> Reading:
 
 
 def _content(file: OpenedFile) -> bytes:
-    block = file.readable_exif()
+    block = file.readable_exif
     if not block or file.is_tiff:
         return b""
     directory = block.second()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import ParseError
@@ -131,9 +132,10 @@ class _Properties:
             self.properties.setdefault(path, []).append(value)
 
 
-def _name(tag: object) -> str:
+@lru_cache(maxsize=1024)
+def _name(tag: str) -> str:
     """Return the name with its usual prefix; empty for RDF's elements and XML's attributes, which are none."""
-    if not isinstance(tag, str) or not tag.startswith("{"):
+    if not tag.startswith("{"):
         return ""
     space, _, local = tag[1:].partition("}")
     if space in _NO_NAMES:

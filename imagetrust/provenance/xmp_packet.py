@@ -28,13 +28,12 @@ _WIDE = ((4, "utf-32", re.compile(rb"<\0\0\0[?xr]\0\0\0")), (2, "utf-16", re.com
 _MAX_HEAD = 256  # bytes in which a packet begins
 _LATIN = {0xDC00 + byte: byte for byte in range(0x80, 0x100)}  # what Python makes of bytes that are no UTF-8
 _PACKET_END = "<?xpacket end"
+_PADDING = "\0\ufeff \r\n\t"
 _XML_DECLARATION = re.compile(r"<\?xml\s[^>]{0,256}\?>")
 _INSTRUCTION = re.compile(r"<\?[^>]{0,256}\?>")  # such as those around a packet
 _BARE_AMPERSAND = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#[0-9]{1,7}|#x[0-9a-fA-F]{1,6});)")
-_CONTROLS = re.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]"
-    r"|&#(?:0*(?:[0-8]|1[124-9]|2[0-9]|3[01])|x0*(?:[0-8bcBC]|[efEF]|1[0-9a-fA-F]));"
-)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
+_REFERENCED_CONTROLS = re.compile(r"&#(?:0*(?:[0-8]|1[124-9]|2[0-9]|3[01])|x0*(?:[0-8bcBC]|[efEF]|1[0-9a-fA-F]));")
 _PREFIX = re.compile(r"[<\s/]([A-Za-z_][\w.-]{0,63}):[A-Za-z_]", re.ASCII)
 _MAX_PREFIXES = 256
 _UNDECLARED = "undeclared:"
@@ -58,7 +57,7 @@ def packets(file: OpenedFile, faults: list[str]) -> Iterator[bytes]:
     elif file.header.format == "WEBP":
         # Programs that sign append the chunk to files of the simple layout, where libwebp does not look for it.
         yield from (content for kind, content in file.boxes() if kind in _WEBP_CHUNKS)
-    exif = None if file.is_tiff else file.readable_exif()
+    exif = None if file.is_tiff else file.readable_exif
     if exif and (packet := exif.raw(_XMP_TAG)):
         yield packet
 
@@ -137,13 +136,15 @@ def read_packet(packet: bytes, namespaces: Mapping[str, str], reader: "PacketRea
     before was told; defusedxml's exceptions.
     """
     content = _decoded(packet)
-    if not _INSTRUCTION.sub("", content).strip("\0\ufeff \r\n\t"):
-        return
-    content = _BARE_AMPERSAND.sub("&amp;", _CONTROLS.sub(" ", _XML_DECLARATION.sub("", content)))
-    content = content[max(0, content.find("<")) :]
     if (end := content.rfind(_PACKET_END)) >= 0:
         content = content[:end]
-    used = list(dict.fromkeys(found[1] for found in _PREFIX.finditer(content)))
+    content = content.strip(_PADDING)
+    if not _INSTRUCTION.sub("", content).strip(_PADDING):
+        return
+    content = content[max(0, content.find("<")) :]
+    content = _REFERENCED_CONTROLS.sub(" ", _CONTROLS.sub(" ", _XML_DECLARATION.sub("", content)))
+    content = _BARE_AMPERSAND.sub("&amp;", content)
+    used = list(dict.fromkeys(_PREFIX.findall(content)))
     bound = {prefix: _UNDECLARED + prefix for prefix in used[:_MAX_PREFIXES] if not prefix.lower().startswith("xml")}
     bound |= {prefix: uri for uri, prefix in namespaces.items()}
     builder = _Builder(reader)
@@ -211,4 +212,7 @@ def _decoded(packet: bytes) -> str:
             before = found.start() % width
             order = "be" if before == width - 1 else "le"
             return packet[found.start() - before :].decode(f"{encoding}-{order}", errors="replace")
-    return packet.decode("utf-8", errors="surrogateescape").translate(_LATIN)
+    try:
+        return packet.decode()
+    except UnicodeDecodeError:
+        return packet.decode("utf-8", errors="surrogateescape").translate(_LATIN)
