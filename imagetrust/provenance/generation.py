@@ -245,8 +245,9 @@ def _web_ui(texts: Texts, objects: Objects) -> Found | None:
 
 def _midjourney(texts: Texts, objects: Objects) -> Found | None:
     for place, text in texts.items():
-        if job := _JOB.search(text):
-            prompt, *options = re.split(r"\s--(?=[a-z])", text[: job.start()].strip())
+        job = _JOB.search(text)
+        prompt, *options = re.split(r"\s--(?=[a-z])", text[: job.start()].strip() if job else "")
+        if job and (options or place == f"{_PNG}Description"):  # print houses number their jobs too
             parameters = {"prompt": prompt.strip(), "job": job[1]}
             for option in options[:MAX_VALUES]:
                 name, _, value = option.strip().partition(" ")

@@ -20,10 +20,11 @@ from imagetrust.provenance.vocabulary import (
     weightiest,
 )
 
-Role = Literal["source_type", "ai", "maker", "model", "program", "origin", "credit", "caption", "comment"]
+Role = Literal["source_type", "ai", "maker", "model", "program", "step", "origin", "credit", "caption", "comment"]
 
 # What the fields of each source are for. Those that are not named are free text.
-# origin: what made the image, a device or a program. comment: a field in which programs leave what only programs read.
+# step: the program of each step in the history. origin: what made the image, a device or a program.
+# comment: a field in which programs leave what only programs read.
 ROLES: Mapping[str, Mapping[Role, tuple[str, ...]]] = {
     "exif": {
         "maker": ("Make",),
@@ -43,8 +44,9 @@ ROLES: Mapping[str, Mapping[Role, tuple[str, ...]]] = {
                "Iptc4xmpExt:AIPromptWriterName"),
         "maker": ("tiff:Make",),
         "model": ("tiff:Model",),
-        "program": ("xmp:CreatorTool", "xmpMM:History/stEvt:softwareAgent", "tiff:Software",
-                    "exifEX:RAWDevelopingSoftware", "exifEX:ImageEditingSoftware", "exifEX:MetadataEditingSoftware"),
+        "program": ("xmp:CreatorTool", "tiff:Software", "exifEX:RAWDevelopingSoftware",
+                    "exifEX:ImageEditingSoftware", "exifEX:MetadataEditingSoftware"),
+        "step": ("xmpMM:History/stEvt:softwareAgent",),
         "credit": ("photoshop:Credit", "dc:creator", "photoshop:Source", "exifEX:Photographer", "exifEX:ImageEditor"),
         "caption": ("dc:description", "dc:title", "tiff:ImageDescription", "exifEX:ImageTitle"),
         "comment": ("exif:UserComment",),
@@ -61,6 +63,7 @@ ROLES: Mapping[str, Mapping[Role, tuple[str, ...]]] = {
 _NOUNS = {
     "exif": "EXIF data", "xmp": "XMP data", "iptc": "IPTC data", "png_text": "PNG's texts", "jpeg_comment": "comments",
 }  # fmt: skip
+PROGRAMS: tuple[Role, ...] = ("program", "step")
 _NO_TEXTS: tuple[Role, ...] = ("source_type",)
 
 # xAI's pair: a signature in base64 in the field for a caption, and the image's UUID in that for an artist. Programs
@@ -109,10 +112,14 @@ def texts_of(source: str, fields: Mapping[str, object]) -> dict[str, str]:
 
 def camera_named(maker: str, model: str) -> str:
     """Return the camera that maker and model name; empty where they name none, or a generator or a game."""
-    # Many models repeat their maker's name.
-    maker, model = (part if is_name(part) else "" for part in (maker.strip(), model.strip()))
-    camera = model if model.lower().startswith(maker.lower()) else f"{maker} {model}".strip()
+    camera = _joined(maker, model)
     return "" if generator_named(camera) or game_named(camera) else camera
+
+
+def _joined(maker: str, model: str) -> str:
+    """Return the name of a device. Many models repeat their maker's name."""
+    maker, model = (part if is_name(part) else "" for part in (maker.strip(), model.strip()))
+    return model if model.lower().startswith(maker.lower()) else f"{maker} {model}".strip()
 
 
 def _of_fields(noun: str, by_role: Mapping[Role, Sequence[str]]) -> Iterator[Statement]:
@@ -134,9 +141,12 @@ def _of_signatures(noun: str, by_role: Mapping[Role, Sequence[str]]) -> Iterator
             f"The {noun} hold the signature and the identifier that xAI's Grok writes; the signature is not checked."
         )
         yield Statement("generated", "signature", detail, {"generator": "xAI Grok"})
-    for text in (text for role in _NAMES for text in by_role.get(role, [])):
+    device = _joined(*(next(iter(by_role.get(role, [])), "") for role in _DEVICE))
+    for text in (device, *by_role.get("program", []), *by_role.get("origin", []), *by_role.get("step", [])[:1]):
         if is_name(text) and (generator := generator_named(text)):
             yield Statement("generated", "signature", f"The {noun} name {generator}, a generator of pictures.")
+    for generator in filter(None, map(generator_named, by_role.get("step", [])[1:])):
+        yield Statement("edited_with_ai", "signature", f"The {noun} name {generator} in the picture's history.")
     for text in credits:
         says, is_sentence = credit_says(text)
         if says != "nothing":
@@ -151,8 +161,8 @@ def _of_devices(noun: str, by_role: Mapping[Role, Sequence[str]]) -> Iterator[St
         re.search(rf'"model"\s*:\s*"{re.escape(maker)}"', text[:_MAX_COMMENT]) for text in by_role.get("comment", [])
     ):
         maker = ""
-    programs = [text for text in by_role.get("program", []) if is_name(text)]
-    device = " ".join(part for part in (maker, model) if is_name(part))
+    programs = [text for role in PROGRAMS for text in by_role.get(role, []) if is_name(text)]
+    device = _joined(maker, model)
     if game := game_named(device):
         yield Statement("software", "device", f"The {noun} name {device}: a game or a console ({game}), no camera.")
     elif camera := camera_named(maker, model):
@@ -163,7 +173,6 @@ def _of_devices(noun: str, by_role: Mapping[Role, Sequence[str]]) -> Iterator[St
 
 
 _DEVICE: tuple[Role, Role] = ("maker", "model")
-_NAMES: tuple[Role, ...] = (*_DEVICE, "program", "origin")
 _MAX_COMMENT = 8192  # characters in which parameters name their model
 
 

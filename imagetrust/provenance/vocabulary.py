@@ -31,17 +31,23 @@ _SOURCE_TYPES: dict[str, Says] = {
     "virtualRecording": "software",
     "empty": "nothing",
 }
-_SOURCE_TYPE_NAMES = {name.lower(): name for name in _SOURCE_TYPES}
+_SOURCE_TYPE_NAMES = {name.lower(): name for name in _SOURCE_TYPES} | {
+    # The NewsCodes' English labels, where they are others than the names.
+    "createdusinggenerativeai": "trainedAlgorithmicMedia",
+    "editedusinggenerativeai": "compositeWithTrainedAlgorithmicMedia",
+    "editedwithgenerativeai": "compositeWithTrainedAlgorithmicMedia",
+}
 
 # Names of generators, by whole words, that are neither the name of a camera or an editor nor a common word ("imagen" is
 # Spanish for image). Products: their name alone in a field for a credit speaks of the image.
 _PRODUCTS = (
-    r"(?:adobe |adobe's )firefly", r"bing image creator", r"craiyon", r"dall[-·. ]?e(?: ?[23])?", r"dreamina",
+    r"(?:adobe[ _]|adobe's )firefly", r"amazon (?:nova canvas|titan image generator)", r"bing image creator",
+    r"craiyon", r"dall[-·._ ]?e(?: ?[23])?", r"dreamina",
     r"flux\.?[12](?:[- .\[]*(?:dev|schnell|pro|kontext|klein))?\]?", r"gemini [\d.]+ (?:flash|pro)(?: image)?",
     r"google imagen", r"gpt-image(?:-[\d.]+)?", r"gpt-4o", r"grok imagine",
     r"image creator from (?:microsoft )?designer", r"imagen-[\d.]+-\w+", r"jimeng", r"mai-image(?:-[\d.]+)?",
     r"midjourney", r"nano banana", r"nightcafe", r"novelai", r"(?:apple )?image playground",
-    r"qwen-image", r"sdxl", r"seedream", r"stable ?diffusion(?:[- ]?xl)?",
+    r"qwen-image", r"sdxl", r"seedream", r"stable[-_ ]?diffusion(?:[- ]?xl)?",
 )  # fmt: skip
 # Programs and services, whose name stands for the image only where programs and devices write their own.
 _SERVICES = (
@@ -101,7 +107,8 @@ _GAMES = re.compile(
 # Values that fill a field and name nothing.
 _NO_VALUE = re.compile(
     r"\W*(?:n[/.]?a|nil|null|unknown|undefined|false|0|(?:none|not?)(?:\W+(?:any|an?|ai|generative|artificial|intelligence"
-    r"|system|model|tool|software|was|is|been|not|used|applicable|available|specified|involved))*)?\W*",
+    r"|system|model|tool|software|was|is|been|not|used|applicable|available|specified|involved))*"
+    r"|keine?[nrs]?|aucune?|ningun[oa]|ningún|nenhuma?|nessun[oa]?|geen|нет|无|沒有|没有|なし|없음)?\W*",
     re.IGNORECASE,
 )
 _NO_NAME = re.compile(r"[{}\n]|^\s*\[")  # JSON and lists, which savers of ComfyUI and SwarmUI write into such fields
@@ -111,9 +118,12 @@ _BY_WEIGHT: tuple[Says, ...] = ("generated", "edited_with_ai", "possibly_generat
 
 
 def source_type_name(value: str) -> str:
-    """Return the last part of a source type's URI or QCode ("digsrctype:..."); a bare name stays as it is."""
+    """Return the last part of a source type's URI or QCode ("digsrctype:..."), or the name that a label stands for.
+
+    Any other name stays as it is.
+    """
     name = re.split(r"[/:#]", value.strip().rstrip("/#"))[-1]
-    return _SOURCE_TYPE_NAMES.get(name.lower(), name)
+    return _SOURCE_TYPE_NAMES.get(re.sub(r"[\W_]", "", name).lower(), name)
 
 
 def source_type_says(value: str) -> Says:

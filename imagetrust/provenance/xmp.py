@@ -10,7 +10,7 @@ from defusedxml.ElementTree import ParseError
 from imagetrust.provenance.bounds import MAX_VALUES, MAX_XMP_BYTES, MAX_XMP_PACKETS, TooLarge, check_size
 from imagetrust.provenance.finding import Finding, Reading
 from imagetrust.provenance.opened_file import OpenedFile
-from imagetrust.provenance.statements import ROLES, state, texts_of
+from imagetrust.provenance.statements import PROGRAMS, ROLES, state, texts_of
 from imagetrust.provenance.vocabulary import source_type_name
 from imagetrust.provenance.xmp_packet import packets, read_packet
 
@@ -72,7 +72,11 @@ def _finding(properties: dict[str, list[str]]) -> Finding:
     source_types = [source_type_name(value) for name in roles["source_type"] for value in properties.get(name, [])]
     values: dict[str, object] = {
         "source_types": source_types,
-        "programs": list(dict.fromkeys(value for name in roles["program"] for value in properties.get(name, []))),
+        "programs": list(
+            dict.fromkeys(
+                value for role in PROGRAMS for name in roles.get(role, ()) for value in properties.get(name, [])
+            )
+        ),
         "properties": {name: found[0] if len(found) == 1 else found for name, found in properties.items()},
     }
     statement = state("xmp", properties, "The XMP data name neither a source type nor a camera nor a program.")

@@ -51,7 +51,8 @@ def declared_by(data: bytes) -> dict:
 @pytest.mark.parametrize(
     "name",
     ["Midjourney", "Ideogram AI", "Stable Diffusion XL", "NovelAI", "Leonardo.Ai", "DALL-E 3", "sdxl_base.safetensors",
-     "Grok Imagine", "FLUX.1 [dev]", "Tensor.Art", "Black Forest Labs"],
+     "Grok Imagine", "FLUX.1 [dev]", "Tensor.Art", "Black Forest Labs", "stable-diffusion-webui", "Adobe_Firefly/1.0",
+     "Amazon Titan Image Generator G1", "Higgsfield AI", "fal-ai/flux", "Pollinations.AI", "Kling AI"],
 )  # fmt: skip
 def test_a_generator_is_no_camera(field, name):
     found = finding(declared_by(with_exif({field: name})), "exif")
@@ -76,6 +77,9 @@ def test_services_name_themselves_as_the_software(software):
         ({SOFTWARE: "Editor de imagen 3"}, "software"),
         ({SOFTWARE: "Imagen 3"}, "generated"),
         ({MAKE: "Hawkeye", MODEL: "Firefly 8S"}, "camera"),
+        ({MAKE: "Hawkeye", MODEL: "Firefly 8"}, "camera"),
+        ({MODEL: "Firefly 3"}, "generated"),
+        ({MAKE: "Ideogram", MODEL: "Ideogram 2.0"}, "generated"),
         ({MAKE: "Apple", MODEL: "iPhone", SOFTWARE: "Sora Editor"}, "camera"),
         ({MAKE: "N/A", MODEL: "Unknown"}, "nothing"),
         ({MAKE: "None", SOFTWARE: "Example 3"}, "software"),
@@ -252,6 +256,10 @@ def source_type(name: str, value: str) -> bytes:
         ("trainedAlgorithmicMedia", "generated"),
         ("TrainedAlgorithmicMedia", "generated"),
         ("trainedAlgorithmicData", "generated"),
+        ("Trained Algorithmic Media", "generated"),
+        ("trained_algorithmic_media", "generated"),
+        ("Created using Generative AI", "generated"),
+        ("Edited using Generative AI", "edited_with_ai"),
         ("compositeWithTrainedAlgorithmicMedia", "edited_with_ai"),
         ("digitalCapture", "camera"),
         ("computationalCapture", "camera"),
@@ -266,11 +274,27 @@ def test_spellings_of_source_types(name, form, code, says):
     assert finding(declared_by(source_type(name, form.format(code))), "xmp")["says"] == says
 
 
+@pytest.mark.parametrize(
+    ("agents", "says"),
+    [
+        (["Adobe Firefly 1.0"], "generated"),
+        (["Adobe Firefly 1.0", "Adobe Photoshop 25.0"], "generated"),
+        (["Adobe Photoshop 25.0", "Adobe Firefly 1.0"], "edited_with_ai"),
+        (["Adobe Photoshop 25.0", "Adobe Photoshop Camera Raw 16.0"], "software"),
+    ],
+)
+def test_a_generator_in_the_history(agents, says):
+    steps = "".join(f'<rdf:li stEvt:action="saved" stEvt:softwareAgent="{agent}"/>' for agent in agents)
+    found = finding(declared_by(with_xmp(f"<xmpMM:History><rdf:Seq>{steps}</rdf:Seq></xmpMM:History>")), "xmp")
+    assert (found["says"], found["values"]["programs"]) == (says, agents)
+
+
 @pytest.mark.parametrize("name", ["AISystemUsed", "AISystemVersionUsed", "AIPromptInformation", "AIPromptWriterName"])
 @pytest.mark.parametrize(
     ("value", "says"),
     [("Example Model 3", "generated"), ("None", "nothing"), ("N/A", "nothing"), ("n.a.", "nothing"), ("-", "nothing"),
      ("Not applicable", "nothing"), ("no", "nothing"), ("not used", "nothing"), ("No AI system was used", "nothing"),
+     ("Keine", "nothing"), ("Aucun", "nothing"), ("无", "nothing"), ("なし", "nothing"),
      ("None (not used)", "nothing"), ("None of these foxes", "generated"), ("Nano Banana", "generated")],
 )  # fmt: skip
 def test_fields_of_iptc_2025(name, value, says):

@@ -365,6 +365,7 @@ def test_dialects(tool, parameters, make):
         {"Description": 'workflow: {"a": 1}'},
         {"Description": 'prompt: {"a": {"b": 1}}'},
         {"hf-job-id": "7"},
+        {"Comment": f"A print on canvas, Job ID: {JOB}"},
         {"Comment": '{"prompt": "say cheese", "nologo": "none"}'},
         {"Comment": '{"camera": {"prompt": "say cheese", "seed": 3}}'},
         {"Description": "The stairs. Steps: 12, Version: second"},
