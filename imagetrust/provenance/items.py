@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterator
 
-from imagetrust.provenance.bounds import MAX_BOX_ITEMS, check_size
+from imagetrust.provenance.bounds import MAX_BOX_ITEMS, MAX_XMP_BYTES, check_size
 
 _XMP_TYPE = b"application/rdf+xml"
 _IN_FILE, _IN_META = 0, 1  # where iloc's offsets count from
@@ -12,7 +12,8 @@ _IN_FILE, _IN_META = 0, 1  # where iloc's offsets count from
 def xmp_items(data: bytes, meta: bytes) -> list[bytes]:
     """Return the XMP items of a file, in its order; meta: the content of its meta box.
 
-    Raises ValueError where the boxes are broken or an item lies outside the file, TooLarge on more than MAX_BOX_ITEMS.
+    Raises ValueError where the boxes are broken or an item lies outside the file, TooLarge on more than MAX_BOX_ITEMS
+    items or pieces of them, or MAX_XMP_BYTES.
     """
     boxes = dict(_boxes(meta[4:]))
     try:
@@ -23,14 +24,16 @@ def xmp_items(data: bytes, meta: bytes) -> list[bytes]:
     except (struct.error, IndexError) as error:
         raise ValueError(f"the boxes of items are cut off: {error}") from error
     sources = {_IN_FILE: data, _IN_META: boxes.get(b"idat", b"")}
-    found = []
+    found, total = [], 0
     for number in numbers:
         method, extents = places.get(number, (_IN_FILE, []))
         source = sources.get(method, b"")
-        pieces = [source[start : start + size] if size else source[start:] for start, size in extents]
-        if not pieces or any(len(piece) < size for piece, (_, size) in zip(pieces, extents, strict=True)):
+        whole = [(start, size or max(0, len(source) - start)) for start, size in extents]
+        if not whole or any(start + size > len(source) for start, size in whole):
             raise ValueError(f"the XMP item {number} lies outside the file")
-        found.append(b"".join(pieces))
+        total += sum(size for _, size in whole)
+        check_size(total, MAX_XMP_BYTES)
+        found.append(b"".join(source[start : start + size] for start, size in whole))
     return found
 
 
@@ -74,13 +77,16 @@ def _places(iloc: bytes) -> Iterator[tuple[int, tuple[int, list[tuple[int, int]]
     wide = 4 if version == 2 else 2
     count = number(wide)
     check_size(count, MAX_BOX_ITEMS, "items")
+    total = 0
     for _ in range(count):
         item = number(wide)
         method = number(2) & 15 if version else _IN_FILE
         number(2)  # another file, which no picture has
         base = number(base_size)
-        pieces = []
-        for _ in range(number(2)):
+        pieces, extents = [], number(2)
+        total += extents  # of which each may take no byte
+        check_size(total, MAX_BOX_ITEMS, "pieces")
+        for _ in range(extents):
             number(index_size if version else 0)
             start = number(offset_size)
             pieces.append((base + start, number(length_size)))

@@ -71,7 +71,7 @@ def _items(file: OpenedFile, faults: list[str]) -> list[bytes]:
                 found += (
                     xmp_items(file.data, content) if kind == b"meta" else [content[16:]] if kind == _XMP_UUID else []
                 )
-            except ValueError as error:
+            except (ValueError, TooLarge) as error:
                 faults.append(str(error))
     return found
 

@@ -149,6 +149,22 @@ def test_places_outside_are_noted(places):
         xmp_items(b"...packet", item_boxes(0, places))
 
 
+@pytest.mark.parametrize(
+    "places",
+    [
+        struct.pack(">BBH", 0, 0, 4000) + struct.pack(">HHH", 7, 0, 0xFFFF) * 4000,
+        struct.pack(">BBH", 0, 0, 1) + struct.pack(">HHH", 7, 0, 4000),
+        struct.pack(">BBH", 0, 0, 0xFFFF),
+    ],
+)
+def test_items_of_many_pieces_are_not_put_together(places):
+    """Pieces that take no byte of the box, and lie one on the other."""
+    began = time.process_time()
+    with pytest.raises(bounds.TooLarge):
+        xmp_items(b"a" * 1_000_000, item_boxes(0, places))
+    assert time.process_time() - began < 1
+
+
 TEXT = PACKET.decode()
 FORGIVEN = {
     "UTF-16": TEXT.encode("utf-16"),
