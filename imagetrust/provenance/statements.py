@@ -157,9 +157,7 @@ def _of_signatures(noun: str, by_role: Mapping[Role, Sequence[str]]) -> Iterator
 def _of_devices(noun: str, by_role: Mapping[Role, Sequence[str]]) -> Iterator[Statement]:
     maker, model = (next(iter(by_role.get(role, [])), "") for role in _DEVICE)
     # Pollinations writes the name of its model as the maker, beside its parameters.
-    if any(
-        re.search(rf'"model"\s*:\s*"{re.escape(maker)}"', text[:_MAX_COMMENT]) for text in by_role.get("comment", [])
-    ):
+    if is_name(maker) and any(_gives_model(text, maker) for text in by_role.get("comment", [])):
         maker = ""
     programs = [text for role in PROGRAMS for text in by_role.get(role, []) if is_name(text)]
     device = _joined(maker, model)
@@ -170,6 +168,12 @@ def _of_devices(noun: str, by_role: Mapping[Role, Sequence[str]]) -> Iterator[St
         yield Statement("camera", "device", f"The {noun} name the camera {camera}{saved}.")
     if programs:
         yield Statement("software", "text", f"The {noun} name the software {programs[0]}.")
+
+
+def _gives_model(comment: str, name: str) -> bool:
+    """Whether a comment is an object of parameters that gives their model this name."""
+    comment = comment[:_MAX_COMMENT]
+    return '"prompt"' in comment and bool(re.search(rf'"model"\s*:\s*"{re.escape(name)}"', comment))
 
 
 _DEVICE: tuple[Role, Role] = ("maker", "model")

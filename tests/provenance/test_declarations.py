@@ -144,6 +144,8 @@ def test_the_model_of_the_parameters_is_no_camera():
     parameters = json.dumps({"prompt": "a cat", "model": "flux", "nologo": True})
     assert finding(declared_by(with_exif({MAKE: "flux", 0x9286: parameters})), "exif")["says"] == "nothing"
     assert finding(declared_by(with_exif({MAKE: "Example", 0x9286: parameters})), "exif")["says"] == "camera"
+    settings = json.dumps({"model": "Example", "iso": 100})
+    assert finding(declared_by(with_exif({MAKE: "Example", 0x9286: settings})), "exif")["says"] == "camera"
 
 
 @pytest.mark.parametrize("field", [MAKE, MODEL])
