@@ -12,7 +12,7 @@ from typing import Literal, get_args
 Strength = Literal["signed_valid", "signed_untrusted", "signed_broken", "unsigned"]
 
 # generated: all of the image comes from a generative model; edited_with_ai: a part of it does.
-# possibly_generated: a label says that it may come from one, or that somebody suspects so.
+# possibly_generated: a label says that it may come from one, that somebody suspects so, or that one took part.
 # camera: a camera or scanner took it; software: a program made or saved it, with no word of a generative model.
 # nothing: no statement on the origin.
 Says = Literal["generated", "edited_with_ai", "possibly_generated", "camera", "software", "nothing"]

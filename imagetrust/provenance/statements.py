@@ -64,7 +64,9 @@ _NOUNS = {
     "exif": "EXIF data", "xmp": "XMP data", "iptc": "IPTC data", "png_text": "PNG's texts", "jpeg_comment": "comments",
 }  # fmt: skip
 PROGRAMS: tuple[Role, ...] = ("program", "step")
+_DEVICE: tuple[Role, Role] = ("maker", "model")
 _NO_TEXTS: tuple[Role, ...] = ("source_type",)
+_MAX_COMMENT = 8192  # characters in which parameters name their model
 
 # xAI's pair: a signature in base64 in the field for a caption, and the image's UUID in that for an artist. Programs
 # that convert between formats carry it into the fields of the same meaning.
@@ -174,10 +176,6 @@ def _gives_model(comment: str, name: str) -> bool:
     """Whether a comment is an object of parameters that gives their model this name."""
     comment = comment[:_MAX_COMMENT]
     return '"prompt"' in comment and bool(re.search(rf'"model"\s*:\s*"{re.escape(name)}"', comment))
-
-
-_DEVICE: tuple[Role, Role] = ("maker", "model")
-_MAX_COMMENT = 8192  # characters in which parameters name their model
 
 
 def _texts(value: object) -> list[str]:

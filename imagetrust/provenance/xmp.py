@@ -70,13 +70,10 @@ def read_xmp(file: OpenedFile) -> Reading:
 def _finding(properties: dict[str, list[str]]) -> Finding:
     roles = ROLES["xmp"]
     source_types = [source_type_name(value) for name in roles["source_type"] for value in properties.get(name, [])]
+    programs = [value for role in PROGRAMS for name in roles[role] for value in properties.get(name, [])]
     values: dict[str, object] = {
         "source_types": source_types,
-        "programs": list(
-            dict.fromkeys(
-                value for role in PROGRAMS for name in roles.get(role, ()) for value in properties.get(name, [])
-            )
-        ),
+        "programs": list(dict.fromkeys(programs)),
         "properties": {name: found[0] if len(found) == 1 else found for name, found in properties.items()},
     }
     statement = state("xmp", properties, "The XMP data name neither a source type nor a camera nor a program.")
