@@ -7,6 +7,7 @@ DATA ?= ../shared/data/artifact_mini
 WILD ?= ../shared/data/wild
 RECIPE ?= training/recipes/clip.json
 VERSION ?=
+TRUST_ANCHORS ?=
 FROM := $(PWD)
 
 .PHONY: help serve ask token logs status stop test lint format load bench archives train evaluate release clean
@@ -15,7 +16,7 @@ FROM := $(PWD)
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
 	@echo
-	@echo "Variables: PYTHON=$(PYTHON) DATA=$(DATA) WILD=$(WILD) RECIPE=$(RECIPE) VERSION=$(VERSION)"
+	@echo "Variables: PYTHON=$(PYTHON) DATA=$(DATA) WILD=$(WILD) RECIPE=$(RECIPE) VERSION=$(VERSION) TRUST_ANCHORS=$(TRUST_ANCHORS)"
 
 serve: archives ## install, build the archives, start the server, ask about a photograph
 	@$(PY) -m server start --demonstrate
@@ -62,7 +63,8 @@ bench: .venv/load.stamp ## measure what an answer costs, here and with other ser
 	@$(PY) -m benchmarks.compare
 
 archives: .venv/serve.stamp ## build model_store/*.mar from the release that model_store/current names
-	@$(PY) -m archive_scripts.build
+	@$(PY) -m archive_scripts.build $(if $(TRUST_ANCHORS),--trust-anchors \
+	  "$(if $(filter /%,$(TRUST_ANCHORS)),$(TRUST_ANCHORS),$(FROM)/$(TRUST_ANCHORS))")
 
 train: .venv/train.stamp ## train a backbone with two heads: make train DATA=root RECIPE=file
 	@test -d "$(DATA)" || { echo "No data set at $(DATA). Training needs an ArtiFact root: make train DATA=path"; exit 2; }

@@ -39,6 +39,8 @@ _SAMPLE_FORMAT, _SIGNED = 339, 2  # a TIFF tag, and its value for integers that 
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # further tags, and the second one's value for inverted grey
 # How the libraries say that they do not read a file of this kind, as against one that is damaged.
 _REFUSED_BY_LIBRARY = re.compile("unsupported|not supported|not yet supported|cannot handle", re.IGNORECASE)
+# Of a JPEG. Pillow joins their contents with a copy for each, which takes seconds for ten thousand.
+_MAX_EXIF_SEGMENTS = 64
 _BAND_PIXELS = 500_000  # how much of an image is converted at a time: a few megabytes
 
 
@@ -182,6 +184,8 @@ def _load(data: bytes, readable: IO[bytes], min_side: int | None) -> tuple["_Hea
 
     readable: the file as a decoder takes it, without its damage.
     """
+    if data.startswith(b"\xff\xd8") and data.count(b"Exif\0\0") > _MAX_EXIF_SEGMENTS:
+        raise OSError(f"its EXIF data are in more than {_MAX_EXIF_SEGMENTS} segments")
     with Image.open(readable, formats=limits.FORMATS) as opened:
         _check_size(*opened.size)
         # MPO is a JPEG with further images behind the first, as many cameras write for previews.
@@ -245,7 +249,10 @@ def _whiten_around(image: Image.Image, box: tuple[int, int, int, int]) -> None:
 
 
 def _read_exif(opened: Image.Image) -> Image.Exif:
-    """Read the EXIF tags, without the orientation that Pillow would take from XMP: browsers do not look there."""
+    """Read the EXIF tags, without the orientation that Pillow would take from XMP: browsers do not look there.
+
+    Broken EXIF data are none here, since a browser shows the image all the same.
+    """
     exif = Image.Exif()
     try:
         if opened.info.get("exif"):
@@ -254,7 +261,7 @@ def _read_exif(opened: Image.Image) -> Image.Exif:
         for name in ("xmp", "XML:com.adobe.xmp"):
             opened.info.pop(name, None)
         return opened.getexif()
-    except (SyntaxError, ValueError, struct.error):  # no EXIF at all, whatever its place says
+    except (SyntaxError, ValueError, struct.error):
         return Image.Exif()
 
 

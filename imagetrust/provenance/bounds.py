@@ -5,16 +5,25 @@ from collections.abc import Mapping
 from typing import Any
 
 # What a parser is given. A larger block is noted as unreadable and not parsed.
-MAX_XMP_BYTES = 1024 * 1024  # 64 KiB in a JPEG segment; PNG and TIFF writers keep long histories
+MAX_XMP_BYTES = 4 * 1024 * 1024  # all packets of a file; depth maps of phones take 1 to 3 MiB
+MAX_XMP_PACKETS = 8  # of a file; more than a standard and an extended one are rare
+MAX_XMP_ELEMENTS = 20_000  # elements of one packet; long histories have a few thousand
 MAX_ICC_BYTES = 4 * 1024 * 1024  # press profiles with large tables take 2 to 3 MiB
 MAX_EXIF_DIRECTORY_BYTES = 1024 * 1024  # all values of one directory; maker notes of cameras take up to 200 KiB
+MAX_EXIF_BLOCKS = 4  # of a file; a second one is rare
 MAX_PARAMETER_CHARACTERS = 512 * 1024  # one text of generation parameters; large ComfyUI graphs take 200 KiB
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024  # Content Credentials with the thumbnails of a dozen ingredients
 MAX_MANIFEST_BOXES = 2000  # checking takes time with the square of their number: 0.15 s for these
 MAX_URL_CHARACTERS = 2048  # of a manifest to be fetched; services use about 120
 MAX_FETCH_SECONDS = 3.0  # for one manifest: a host that is up takes a fraction, and a worker waits for one that is not
+MAX_BOX_ITEMS = 4096  # of an AVIF or HEIC: each tile of a large photograph is one
 MAX_BLOCKS = 16384  # JPEG segments before the pixels, or PNG chunks; libpng writes one for 8 KiB of pixels
 MAX_TEXT_CHUNKS = 256  # of a PNG
+MAX_TEXT_BYTES = 8 * 1024 * 1024  # all texts of a PNG together, unpacked
+MAX_TRAILER_RECORDS = 256  # of a Samsung trailer; phones write about a dozen
+MAX_TRAILER_TEXT = 256 * 1024  # bytes of one record that is read; histories of edits take up to 100 KiB
+MAX_HIDDEN_PIXELS = 4096 * 4096  # of an image that is decoded again for what its lowest bits hold
+MAX_HIDDEN_BYTES = 512 * 1024  # of that, packed and unpacked; NovelAI's take 2 KiB
 MAX_THUMBNAIL_PIXELS = 1_000_000  # EXIF asks for 160 x 120; phones embed up to 512 x 512
 
 # What is answered.
@@ -61,7 +70,9 @@ class Answer:
         # Cut before cleaning, with room for the white space that cleaning takes away.
         window = raw[: 4 * limit]
         # Surrogates, which UTF-8 cannot hold, and characters that reorder a line are not printable either.
-        spaced = "".join(character if character.isprintable() else " " for character in window)
+        spaced = window
+        if not window.isprintable():
+            spaced = "".join(character if character.isprintable() else " " for character in window)
         clean = " ".join(spaced.translate(_NO_MARKUP).split())
         if len(clean) > limit or len(window) < len(raw):
             clean = clean[: limit - 1] + _ELLIPSIS

@@ -12,7 +12,19 @@ from typing import Any
 
 import c2pa
 
-from imagetrust.provenance.bounds import MAX_ITEMS, MAX_MANIFEST_BOXES, MAX_MANIFEST_BYTES, TooLarge, check_size
+from imagetrust.provenance.bounds import MAX_MANIFEST_BOXES, MAX_MANIFEST_BYTES, TooLarge, check_size
+from imagetrust.provenance.credential_statements import (
+    Manifest,
+    actions,
+    agent,
+    generator,
+    models,
+    names_camera,
+    placed_source_types,
+    says_beside_source_types,
+    source_type_of,
+    source_types,
+)
 from imagetrust.provenance.finding import NOTHING, Finding, Reading, Says, Strength
 from imagetrust.provenance.manifest_fetch import NotFetched, fetch_manifest
 from imagetrust.provenance.manifest_hosts import Origin, split_url
@@ -39,9 +51,16 @@ _PURPOSES = (
     "1.3.6.1.4.1.62558.2.1",  # C2PA claim signing
 )
 # Failures that leave image and statement as they were signed, and only the signer in doubt.
-_ABOUT_THE_SIGNER = ("signingCredential.", "timeStamp.", "cawg.")
-_ACTIONS = ("c2pa.actions", "c2pa.actions.v2")
-_CAMERA_DATA = ("stds.exif", "c2pa.metadata", "cawg.metadata")
+_ABOUT_THE_SIGNER = ("signingCredential.", "timeStamp.", "cawg.", "claimSignature.outsideValidity")
+# Failures in form alone, C2PA 2.2, 15.2.2.3: the library measures older manifests by today's rules. Whatever was
+# changed after signing fails a hash or the signature as well, whose codes are none of these.
+_ABOUT_THE_RULES = (
+    "algorithm.deprecated", "assertion.action.", "assertion.cbor.invalid", "assertion.ingredient.malformed",
+    "assertion.json.invalid", "assertion.metadata.disallowed", "assertion.multipleHardBindings",
+    "assertion.timestamp.malformed", "claim.malformed", "claim.required.missing", "manifest.multipleParents",
+    "manifest.update.",
+)  # fmt: skip
+_DATA_HASH = "assertion.dataHash."
 _MAX_ANCESTORS = 32
 
 
@@ -59,8 +78,9 @@ def read_content_credentials(
         check_size(len(manifest_store), MAX_MANIFEST_BYTES)
         try:
             return Reading((_checked(file, manifest_store, trust_anchors, is_embedded=True),))
-        except c2pa.C2paError.ManifestNotFound:  # JUMBF of another kind, such as JPEG 360
-            pass
+        except c2pa.C2paError.ManifestNotFound:
+            if b"c2pa" in manifest_store:  # else JUMBF of another kind, such as JPEG 360
+                raise
     if not provenance:
         return NOTHING
     if provenance.lower().startswith(("http://", "https://")):
@@ -81,7 +101,12 @@ def _checked(file: OpenedFile, manifest_store: bytes, trust_anchors: str | None,
         manifest_data=None if is_embedded else manifest_store,
         context=_context(trust_anchors),
     ) as reader:
-        return _finding(json.loads(reader.json()), len(manifest_store))
+        store = json.loads(reader.json())
+        failures = list(_failed_checks(store))
+        if _is_matched_and_mismatched(store) and _covers_picture(file, json.loads(reader.detailed_json())):
+            # The hash holds; its exclusion is only wider than the manifest, which older rules allowed.
+            failures = [(code, code.startswith(_DATA_HASH) or is_form) for code, is_form in failures]
+        return _finding(store, failures, len(manifest_store))
 
 
 @lru_cache(maxsize=2)
@@ -123,19 +148,21 @@ def _kept_at(url: str, file: OpenedFile, trust_anchors: str | None, manifest_hos
     return Finding("c2pa", "nothing", detail, {"state": "remote", "remote_url": url, "fetch": fetch})
 
 
-def _finding(store: Mapping[str, Any], size: int) -> Finding:
+def _finding(store: Mapping[str, Any], failures: list[tuple[str, bool]], size: int) -> Finding:
+    """failures: codes, and whether each is one in form alone."""
     manifests = store["manifests"]
     active = manifests[store["active_manifest"]]
-    failed = list(dict.fromkeys(_failed_checks(store)))
-    strength = _strength(store["validation_state"], failed)
+    failed = list(dict.fromkeys(code for code, _ in failures))
+    strength, state = _strength(store["validation_state"], failures)
     signature = active.get("signature_info") or {}
     lineage = list(_lineage(active, manifests))
-    statements = [(source_type_name(uri), agent) for manifest in lineage for uri, agent in _source_types(manifest)]
     says = _says(active, manifests, lineage)
+    stated = [source_type_name(uri) for manifest in lineage for uri in source_types(manifest)]
+    named = [model for manifest in lineage for model in models(manifest) if model]
     values: dict[str, object] = {
-        "state": {"signed_valid": "valid", "signed_untrusted": "untrusted", "signed_broken": "broken"}[strength],
+        "state": state,
         "failed_checks": failed,
-        "claim_generator": _generator(active),
+        "claim_generator": generator(active),
         "signer": {
             name: signature[key]
             for name, key in (
@@ -146,8 +173,8 @@ def _finding(store: Mapping[str, Any], size: int) -> Finding:
             )
             if signature.get(key)
         },
-        "source_types": list(dict.fromkeys(name for name, _ in statements)),
-        "actions": [_action(action) for action in _actions(active)],
+        "source_types": list(dict.fromkeys(stated)),
+        "actions": [_action(action) for action in actions(active)],
         "ingredients": [
             {
                 "title": ingredient.get("title", ""),
@@ -159,27 +186,50 @@ def _finding(store: Mapping[str, Any], size: int) -> Finding:
         "manifests": len(manifests),
         "bytes": size,
     }
-    return Finding("c2pa", says, _detail(strength, says, values, failed), values, strength)
+    if named:
+        values["models"] = list(dict.fromkeys(named))
+    return Finding("c2pa", says, _detail(state, says, values, failures), values, strength, "signed")
 
 
-def _failed_checks(store: Mapping[str, Any]) -> Iterator[str]:
-    """Codes of C2PA 2.2, 15.2.2, of the active manifest first, then of its ingredients."""
+def _failed_checks(store: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Codes of C2PA 2.2, 15.2.2, of the active manifest first, then of its ingredients; each, whether in form alone."""
     results = store.get("validation_results") or {}
-    for failure in (results.get("activeManifest") or {}).get("failure", []):
-        yield failure["code"]
+    failures = list((results.get("activeManifest") or {}).get("failure", []))
     for ingredient in results.get("ingredientDeltas") or []:
-        for failure in (ingredient.get("validationDeltas") or {}).get("failure", []):
-            yield failure["code"]
-    for failure in store.get("validation_status") or []:
-        yield failure["code"]
+        failures += (ingredient.get("validationDeltas") or {}).get("failure", [])
+    failures += store.get("validation_status") or []
+    for failure in failures:
+        yield failure["code"], failure["code"].startswith(_ABOUT_THE_RULES)
 
 
-def _strength(state: str, failed: list[str]) -> Strength:
+def _is_matched_and_mismatched(store: Mapping[str, Any]) -> bool:
+    """Whether the library says of the active manifest's hash of the file both that it holds and that it does not."""
+    active = (store.get("validation_results") or {}).get("activeManifest") or {}
+    held, failed = (
+        {check.get("url") for check in active.get(kind, []) if check["code"] == _DATA_HASH + code}
+        for kind, code in (("success", "match"), ("failure", "mismatch"))
+    )
+    return bool(failed) and failed <= held
+
+
+def _covers_picture(file: OpenedFile, store: Mapping[str, Any]) -> bool:
+    """Whether what the hash of the file leaves out ends before the first byte that the pixels depend on."""
+    begin = file.pixels_begin()
+    assertions = store["manifests"][store["active_manifest"]].get("assertion_store") or {}
+    ranges = [
+        one for label, data in assertions.items() if label.startswith("c2pa.hash.data") for one in data["exclusions"]
+    ]
+    return bool(ranges) and all(one["start"] + one["length"] <= begin for one in ranges)
+
+
+def _strength(state: str, failures: list[tuple[str, bool]]) -> tuple[Strength, str]:
+    """Return the strength, and the state of the credentials in one word."""
     if state == "Trusted":
-        return "signed_valid"
-    if state == "Invalid" and not (failed and all(code.startswith(_ABOUT_THE_SIGNER) for code in failed)):
-        return "signed_broken"
-    return "signed_untrusted"
+        return "signed_valid", "valid"
+    forms = [is_form for code, is_form in failures if not code.startswith(_ABOUT_THE_SIGNER)]
+    if state == "Invalid" and (not failures or not all(forms)):
+        return "signed_broken", "broken"
+    return "signed_untrusted", "outdated" if forms else "untrusted"
 
 
 def _lineage(active: Mapping[str, Any], manifests: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -191,7 +241,7 @@ def _lineage(active: Mapping[str, Any], manifests: Mapping[str, Any]) -> Iterato
         yield manifest
         opened = {
             (action.get("parameters") or {}).get("instanceId")
-            for action in _actions(manifest)
+            for action in actions(manifest)
             if action.get("action") == "c2pa.opened"
         }
         for ingredient in manifest.get("ingredients", []):
@@ -200,78 +250,54 @@ def _lineage(active: Mapping[str, Any], manifests: Mapping[str, Any]) -> Iterato
                 waiting.append(parent)
 
 
-def _says(active: Mapping[str, Any], manifests: Mapping[str, Any], lineage: list[Mapping[str, Any]]) -> Says:
-    stated = [source_type_says(uri) for manifest in lineage for uri, _ in _source_types(manifest)]
-    placed = [manifest for manifest in list(manifests.values())[:_MAX_ANCESTORS] if manifest not in lineage]
-    if any(source_type_says(uri) == "generated" for manifest in placed for uri, _ in _source_types(manifest)):
+def _says(active: Manifest, manifests: Mapping[str, Manifest], lineage: list[Manifest]) -> Says:
+    stated = [source_type_says(uri) for manifest in lineage for uri in source_types(manifest)]
+    stated += [says_beside_source_types(manifest) for manifest in lineage if not _has_source_type(manifest)]
+    others = [manifest for manifest in list(manifests.values())[:_MAX_ANCESTORS] if manifest not in lineage]
+    placed = [uri for manifest in others for uri in source_types(manifest)]
+    placed += [uri for manifest in lineage for uri in placed_source_types(manifest)]
+    if any(source_type_says(uri) == "generated" for uri in placed):
         stated.append("edited_with_ai")
-    if (says := weightiest(stated)) != "nothing":
+    says = weightiest(stated)
+    if says != "nothing":
         return says
-    if any(_names_camera(assertion) for assertion in active.get("assertions", [])):
+    if names_camera(active):
         return "camera"
-    return "software" if _actions(active) else "nothing"
+    return "software" if actions(active) else "nothing"
 
 
-def _names_camera(assertion: Mapping[str, Any]) -> bool:
-    data = assertion.get("data")
-    return assertion.get("label") in _CAMERA_DATA and isinstance(data, Mapping) and bool(data.get("tiff:Make"))
-
-
-def _actions(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [
-        action
-        for assertion in manifest.get("assertions", [])
-        if assertion.get("label") in _ACTIONS and isinstance(assertion.get("data"), Mapping)
-        for action in assertion["data"].get("actions", [])
-        if isinstance(action, Mapping)
-    ]
-
-
-def _source_types(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """URI and the name of the program that states it."""
-    for action in _actions(manifest):
-        if isinstance(uri := action.get("digitalSourceType"), str):
-            yield uri, _agent(action)
+def _has_source_type(manifest: Manifest) -> bool:
+    return any(source_type_says(uri) != "nothing" for uri in source_types(manifest))
 
 
 def _action(action: Mapping[str, Any]) -> dict[str, object]:
     described = {
         "action": action.get("action", ""),
-        "software": _agent(action),
-        "source_type": source_type_name(str(action.get("digitalSourceType") or "")),
+        "software": agent(action),
+        "source_type": source_type_name(source_type_of(action)),
         "when": action.get("when", ""),
     }
     return {name: value for name, value in described.items() if value}
 
 
-def _agent(action: Mapping[str, Any]) -> str:
-    agent = action.get("softwareAgent")
-    if isinstance(agent, Mapping):
-        return " ".join(str(agent[key]) for key in ("name", "version") if agent.get(key))
-    return str(agent or "")
-
-
-def _generator(manifest: Mapping[str, Any]) -> str:
-    """Return the program that wrote the claim: a list of names since claim version 1.3, a line of text before."""
-    for info in (manifest.get("claim_generator_info") or [])[:MAX_ITEMS]:
-        if isinstance(info, Mapping) and info.get("name"):
-            return " ".join(str(info[key]) for key in ("name", "version") if info.get(key))
-    return str(manifest.get("claim_generator") or "")
-
-
-def _detail(strength: Strength, says: Says, values: Mapping[str, Any], failed: list[str]) -> str:
+def _detail(state: str, says: Says, values: Mapping[str, Any], failures: list[tuple[str, bool]]) -> str:
     signer = values["signer"].get("issuer") or values["signer"].get("common_name") or "an unnamed signer"
+    model = f" ({values['models'][0]})" if values.get("models") else ""
     stated = {
-        "generated": "that the picture was made by a generative model",
-        "edited_with_ai": "that a part of the picture comes from a generative model",
+        "generated": f"that the picture was made by a generative model{model}",
+        "edited_with_ai": f"that a part of the picture comes from a generative model{model}",
+        "possibly_generated": f"that an AI model took part in the picture{model}, and not in what",
         "camera": "that a camera took the picture",
         "software": "which program made or changed the picture",
-        "nothing": "nothing about where the picture comes from",
-    }[says]
-    broken = [code for code in failed if not code.startswith(_ABOUT_THE_SIGNER)]
+    }.get(says, "nothing about where the picture comes from")
+    others = [(code, is_form) for code, is_form in failures if not code.startswith(_ABOUT_THE_SIGNER)]
+    broken = dict.fromkeys(code for code, is_form in others if not is_form)
+    forms = dict.fromkeys(code for code, is_form in others if is_form)
     holds = {
-        "signed_valid": "The signature holds and the signer is trusted.",
-        "signed_untrusted": "The signature holds, but the signer is not known to be trustworthy.",
-        "signed_broken": f"They do not hold: {', '.join(broken) or 'a check failed'}.",
-    }[strength]
+        "valid": "The signature holds and the signer is trusted.",
+        "untrusted": "The signature holds, but the signer is not known to be trustworthy.",
+        "outdated": "The signature holds and the picture is as it was signed; "
+        f"by rules that are stricter than those of its time it fails {', '.join(forms)}.",
+        "broken": f"They do not hold: {', '.join(broken) or 'a check failed'}.",
+    }[state]
     return f"The Content Credentials in the name of {signer} state {stated}. {holds}"

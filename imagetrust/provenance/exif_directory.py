@@ -1,90 +1,126 @@
-"""Opens the directories of EXIF data, after a look at how much they hold."""
+"""Reads the directories of EXIF data and TIFF files: TIFF 6.0, BigTIFF, and EXIF 3.0 with its texts in UTF-8."""
 
+import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from PIL import ExifTags, Image
+from PIL import TiffImagePlugin
 
-from imagetrust.provenance.bounds import MAX_EXIF_DIRECTORY_BYTES, TooLarge, check_size
+from imagetrust.provenance.bounds import MAX_EXIF_DIRECTORY_BYTES, MAX_TEXT, check_size
+from imagetrust.provenance.characters import decode_text
 
-# Tags of the first directory, which in a TIFF describes the file itself, that say nothing of the image's origin.
-_POINTERS = {0x8769, 0x8825, 0xA005, 0x014A, 0x0201, 0x0202}  # to directories; where the thumbnail lies
-_BLOCKS = {0x02BC, 0x83BB, 0x8649, 0x8773, 0xCD41}  # XMP, IPTC, Photoshop, ICC, C2PA: other readers look into them
-_PIXELS = {0x0111, 0x0116, 0x0117, 0x0140, 0x0142, 0x0143, 0x0144, 0x0145, 0x015B}  # where a TIFF keeps them
-_LAYOUT = {0x00FE, 0x0100, 0x0101, 0x0102, 0x0103, 0x0106, 0x010A, 0x0115, 0x011C, 0x013D, 0x0152, 0x0153}
-_NOT_VALUES = _POINTERS | _BLOCKS | _PIXELS | _LAYOUT
-_BYTES_OF_TYPE = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}  # TIFF 6.0, section 2
+Value = int | float | str | memoryview | TiffImagePlugin.IFDRational | tuple["Value", ...]
+
+_HEAD = re.compile(rb"II\*\0|MM\0\*|II\+\0\x08\0\0\0|MM\0\+\0\x08\0\0")
+_MAX_HEAD_OFFSET = 16  # bytes before it, such as "Exif\0\0"
+_TEXTS = (2, 129)  # ASCII, and EXIF 3.0's UTF-8
+_BYTES = (1, 6, 7)
+_RATIONALS = (5, 10)
+_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}  # bytes of one item, by type
+_FORMS = {3: "H", 4: "I", 5: "II", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 
 
-def open_directory(exif: Image.Exif, pointer: ExifTags.IFD | None) -> Mapping[int, object]:
-    """Values by tag of the directory that a tag points to, of the first one for None; empty where there is none.
+def is_exif(data: bytes) -> bool:
+    """Whether data begin like EXIF data, what may stand before them included."""
+    found = _HEAD.search(data, 0, _MAX_HEAD_OFFSET + 8)
+    return found is not None and found.start() <= _MAX_HEAD_OFFSET
 
-    Raises TooLarge where the values exceed the bound: millions of fractions would take seconds to turn into numbers.
+
+class ExifBlock:
+    """The bytes that offsets in EXIF data count from: a block of EXIF data, or a whole TIFF.
+
+    order: "<" or ">". faults: what the directories that were read name and do not hold.
     """
-    block = exif_block(exif)
-    if not block:
-        return {}
-    offset = _offset(exif, pointer, block)
-    if offset is None:
-        return {}
-    sizes = dict(_value_sizes(block, offset))
-    if pointer is None:
-        wanted = [tag for tag in exif if tag not in _NOT_VALUES]
-        check_size(sum(sizes.get(tag, 0) for tag in wanted), MAX_EXIF_DIRECTORY_BYTES)
-        return {tag: exif[tag] for tag in wanted}
-    check_size(sum(sizes.values()), MAX_EXIF_DIRECTORY_BYTES)
-    return exif.get_ifd(pointer)
 
+    def __init__(self, data: bytes) -> None:
+        """Raise ValueError where the data are no TIFF."""
+        head = _HEAD.search(data, 0, _MAX_HEAD_OFFSET + 8)
+        if not head or head.start() > _MAX_HEAD_OFFSET:
+            raise ValueError(f"they do not begin like a TIFF, but with {data[:8]!r}")
+        self.data = memoryview(data)[head.start() :]
+        self.order = "<" if head[0][:1] == b"I" else ">"
+        self.faults: dict[str, None] = {}
+        self._is_big = b"+" in head[0]
+        # The forms of: where the first directory lies, a count of entries, an entry, an offset.
+        self._offset, self._count, self._entry = ("Q", "Q", "HHQ") if self._is_big else ("I", "H", "HHI")
+        self._first = self._number(self._offset, 8 if self._is_big else 4)
 
-def exif_block(exif: Image.Exif) -> memoryview | None:
-    """Return the bytes that offsets in EXIF data count from; None where there are no EXIF data."""
-    stream = getattr(exif, "fp", None)  # Pillow makes one only where there are EXIF data
-    return stream.getbuffer() if stream else None
+    def first(self) -> dict[int, Value]:
+        """Return the values by tag of the first directory."""
+        return self._values(self._first)
 
+    def second(self) -> dict[int, Value]:
+        """Return those of the second one, which describes the thumbnail; many files name one that they lack."""
+        count = self._number(self._count, self._first or 0)
+        if self._first is None or count is None:
+            return {}
+        size = struct.calcsize(self.order + self._count)
+        offset = self._number(self._offset, self._first + size + count * self._entry_bytes)
+        return self._values(offset) if offset and offset + size <= len(self.data) else {}
 
-def _offset(exif: Image.Exif, pointer: ExifTags.IFD | None, block: memoryview) -> int | None:
-    if pointer is None:
-        return _first(block)
-    if pointer == ExifTags.IFD.IFD1:
-        return _second(block)
-    if pointer == ExifTags.IFD.Interop:  # its pointer stands in the directory of the photo
-        offset = open_directory(exif, ExifTags.IFD.Exif).get(pointer)
-    else:
-        offset = exif.get(pointer)
-    return offset if isinstance(offset, int) and 0 < offset < len(block) else None
+    def pointed_to(self, offset: object) -> dict[int, Value]:
+        """Return those of the directory at an offset, as another directory names it."""
+        return self._values(offset) if isinstance(offset, int) and offset > 0 else {}
 
+    def raw(self, tag: int) -> bytes:
+        """Return the bytes of one value of the first directory; empty where there is none."""
+        return next((bytes(raw) for found, _, raw in self._entries(self._first) if found == tag), b"")
 
-def _first(block: memoryview) -> int | None:
-    if len(block) < 8:
-        return None
-    magic, offset = struct.unpack_from(_order(block) + "HI", block, 2)
-    if magic == 43:
-        raise TooLarge("it is a BigTIFF, whose directories are not read")
-    return offset if offset < len(block) else None
+    @property
+    def _entry_bytes(self) -> int:
+        return 20 if self._is_big else 12
 
+    def _values(self, offset: int | None) -> dict[int, Value]:
+        """Raise TooLarge where there is more than is to be turned into numbers and texts; bytes stay as they are."""
+        values: dict[int, Value] = {}
+        total = 0
+        for tag, kind, raw in self._entries(offset):
+            if kind not in _BYTES + _TEXTS:
+                raw = raw[: MAX_TEXT * _SIZES[kind]]  # no more of a list is told
+            total += 0 if kind in _BYTES else len(raw)
+            check_size(total, MAX_EXIF_DIRECTORY_BYTES)
+            values[tag] = self._value(kind, raw)
+        return values
 
-def _second(block: memoryview) -> int | None:
-    first = _first(block)
-    if first is None or first + 2 > len(block):
-        return None
-    (count,) = struct.unpack_from(_order(block) + "H", block, first)
-    if first + 6 + 12 * count > len(block):
-        return None
-    (second,) = struct.unpack_from(_order(block) + "I", block, first + 2 + 12 * count)
-    return second or None
+    def _entries(self, offset: int | None) -> Iterator[tuple[int, int, memoryview]]:
+        """Tag, type and bytes of each value of a known type; what lies outside the data becomes a fault."""
+        count = self._number(self._count, -1 if offset is None else offset)
+        if offset is None or count is None:
+            self.faults["a directory lies outside the data"] = None
+            return
+        inline = struct.calcsize(self.order + self._offset)
+        start = offset + struct.calcsize(self.order + self._count)
+        whole = max(0, (len(self.data) - start) // self._entry_bytes)
+        if count > whole:
+            self.faults[f"a directory of {count} entries is cut off"] = None
+        for position in range(start, start + self._entry_bytes * min(count, whole, 0xFFFF), self._entry_bytes):
+            tag, kind, items = struct.unpack_from(self.order + self._entry, self.data, position)
+            if kind and kind not in _BYTES + _TEXTS and kind not in _SIZES:  # without a type, an entry is padding
+                self.faults[f"the value of tag 0x{tag:04x} is of the unknown type {kind}"] = None
+            size = items * (1 if kind in _BYTES + _TEXTS else _SIZES.get(kind, 0))
+            at: int | None = position + self._entry_bytes - inline
+            if size > inline:
+                at = self._number(self._offset, position + self._entry_bytes - inline)
+            if at is None or at + size > len(self.data):
+                self.faults[f"the value of tag 0x{tag:04x} lies outside the data"] = None
+            elif size:
+                yield tag, kind, self.data[at : at + size]
 
+    def _value(self, kind: int, raw: memoryview) -> Value:
+        if kind in _BYTES:
+            return raw
+        if kind in _TEXTS:
+            return decode_text(bytes(raw).rstrip(b"\0"))
+        items: list[Value]
+        numbers = struct.iter_unpack(self.order + _FORMS[kind], raw)
+        if kind in _RATIONALS:
+            items = [TiffImagePlugin.IFDRational(*pair) for pair in numbers]
+        else:
+            items = [number for (number,) in numbers]
+        return items[0] if len(items) == 1 else tuple(items)
 
-def _value_sizes(block: memoryview, offset: int) -> Iterator[tuple[int, int]]:
-    """Tag and bytes of each value. Tags that a file repeats count once, as Pillow reads only one of them."""
-    if offset + 2 > len(block):
-        return
-    (count,) = struct.unpack_from(_order(block) + "H", block, offset)
-    for position in range(offset + 2, min(offset + 2 + 12 * count, len(block) - 11), 12):
-        tag, kind, items = struct.unpack_from(_order(block) + "HHI", block, position)
-        size = _BYTES_OF_TYPE.get(kind, 1) * items
-        # Pillow leaves out a value that is longer than the whole file.
-        yield tag, size if size <= len(block) else 0
-
-
-def _order(block: memoryview) -> str:
-    return "<" if bytes(block[:2]) == b"II" else ">"
+    def _number(self, form: str, position: int) -> int | None:
+        size = struct.calcsize(self.order + form)
+        if not 0 <= position <= len(self.data) - size:
+            return None
+        return int(struct.unpack_from(self.order + form, self.data, position)[0])

@@ -1,9 +1,12 @@
-"""Withholds places: where an image was taken is private, in whichever field and dialect a file states it.
+"""Withholds what is private: where an image was taken, in whichever field and dialect a file states it, and which
+device took it, by its serial number.
 
 A place is recognised by the name of its field and by the shape of its value, so that a position in a field that nobody
 knows is withheld too.
 """
 
+import base64
+import binascii
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -13,21 +16,26 @@ from itertools import pairwise
 from imagetrust.provenance.bounds import MAX_DEPTH, MAX_ITEMS, MAX_TEXT, MAX_VALUES
 from imagetrust.provenance.finding import Finding
 
-WITHHELD = "[place withheld]"
+WITHHELD = "[withheld]"
 
 # Parts of a field's name, lower case without punctuation: EXIF, GeoTIFF, XMP of any vendor, PNG keywords, JSON.
 _NAME_PARTS = re.compile(
     r"gps|(?<!isospeed)longt?itude|(?<!isospeed)latitude|altitude|geotag|geolocation|geohash|geokey|geodoubleparams"
     r"|geoasciiparams|modeltiepoint|modelpixelscale|modeltransformation|sublocation|locationshown|locationcreated"
-    r"|country|worldregion|ciadr|iso6709|mgrs|pluscode|what3words"
+    r"|country|worldregion|ciadr|iso6709|mgrs|pluscode|what3words|gdalmetadata|intergraphmatrix"
+    r"|latl(?:ng|on)|l(?:ng|on)lat|geoposition|(?:verbatim|decimal|geo|map)coordinates|footprintwkt|placename"
+    r"|homepoint|takeoffp|position(?:ll[ah]|ned|enu|ecef)|originll[ah]"  # Skydio, Autel, DJI
+    r"|(?:target|abs|rel|home|takeoff|lrf)alt$"  # DJI: LRFTargetAlt, LRFTargetAbsAlt
+    r"|pointofinterest|neighbou?rhood|serialn(?:o$|um)|^serial$|^imei"
     r"|^rawprofiletype(?!ic[cm]$)"  # ImageMagick's hexadecimal copy of a whole EXIF, IPTC or XMP block
 )
 # Words of a field's name, where it is written as several: "shotLocation", "City Name", "IPTC_Address".
-_NAME_WORDS = {"location", "city", "province", "locality", "address", "lat", "lng"}
+_NAME_WORDS = {"location", "city", "province", "locality", "address", "lat", "lng", "lon"}
 # Whole names, which as a part of one mean something else: "CameraElevationAngle", "SaveState".
 _NAMES = {
     "lon", "long", "state", "provincestate", "stateprovince", "place", "coordinates", "elevation", "coverage",
-    "spatial", "county", "town", "village", "street", "postcode", "postalcode", "zipcode",
+    "spatial", "county", "places", "venue", "landmark", "suburb", "poi", "town", "village",
+    "street", "postcode", "postalcode", "zipcode",
 }  # fmt: skip
 _NOT_PLACES = {"subjectlocation"}  # EXIF 2.32, 4.6.5: where in the image, in pixels
 # GeoTIFF 1.1, 7.1 and annex; the GPS directory of EXIF; GDAL's metadata.
@@ -55,50 +63,87 @@ _SHAPES = re.compile(
             rf"(?<![\w.]){_ANGLE}{_MINUTES}{_SECONDS}",
             rf"(?<![\w.:]){_PLAIN}\s?[NS]\b[\s,;/]{{0,3}}{_PLAIN}\s?[EW]\b",
             rf"\b[NS]\s?{_PLAIN}[\s,;/]{{0,3}}[EW]\s?{_PLAIN}",
+            r"(?<![\w.])\d{1,3}\.\d{2,15}\s?[NS][\s,;]{0,3}\d{1,3}\.\d{2,15}\s?[EW]\b",
+            r"(?<![\w.:])\d{1,3}[:d]\s?\d{1,2}[:m]\s?\d{1,2}(?:\.\d{1,15})?s?\s?[NSEW]\b",
+            r"(?<![\w.])\d{1,3}\.\d{4,15}[-+]\d{1,3}\.\d{4,15}(?![\w.])",
+            r"(?<![\w.,])[-+]?\d{1,3},\d{4,15}(?:\s?[;/|]\s?|\s)[-+]?\d{1,3},\d{4,15}(?![\w,])",  # with decimal commas
+            # In the address of a map.
+            r"/maps/(?:place|search|dir)/[^\s\"'<>]{1,512}",
+            r"(?:/@|\bloc:|\b(?:ll|q|query|center|cp|[ds]addr)=)[-+]?\d{1,3}\.\d{1,15}(?:,|%2C|\+)[-+]?\d{1,3}\.\d{1,15}(?:,\d{1,2}(?:\.\d{1,4})?[zma]\b)?",
+            # OGC 06-103r4, clause 7: well-known text.
+            r"\b(?:MULTI)?(?:POINT|LINESTRING|POLYGON)\s?(?:ZM?|M)?\s?\([-+\d][-+\d.,\s()]{2,256}",
+            # UTM, MGRS and Open Location Code.
+            r"\b\d{1,2}\s?[C-HJ-NP-X]\s?\d{6}(?:\.\d{1,9})?(?:\s?mE?)?[\s,]{1,3}\d{6,7}(?:\.\d{1,9})?(?:\s?mN?)?\b",
+            r"\b\d{1,2}[C-HJ-NP-X]\s?[A-HJ-NP-Z]{2}\s?\d{4,5}\s?\d{4,5}\b",
+            r"\b[23456789CFGHJMPQRVWX]{8}\+[23456789CFGHJMPQRVWX]{2,3}\b",
             r"(?<![\w.,])\d{1,3},\d{1,2}(?:\.\d{1,15}|,\d{1,2}(?:\.\d{1,15})?)[NSEW]\b",  # XMP, part 2: GPSCoordinate
         )
     )
 )
-# What a text must have for one of these to be looked for at all: most have none of it.
-_SHAPED = re.compile(r"geo:|\$G|[°º˚]|deg|\d,?\s?[NSEW]\b|\b[NSEW]\s?\d|[-+]\d")
-_HAS_DECIMALS = re.compile(r"\.\d\d\d")
-_HAS_NAME = re.compile(
-    r"gps|lat|lng|lon|alt|geo|loc|count|region|ciadr|iso|mgrs|code|words|city|prov|addr|state|place|coord|elev|cover"
-    r"|spatial|town|village|street|model|raw.?profile|2[:#]",
-    re.IGNORECASE,
+# What a text must have for one of these to be looked for at all: most have none of it. Looked up as words, or at the
+# characters that few texts have, since a search at each digit takes longer than all else.
+_SHAPE_WORDS = ("geo:", "loc:", "/maps/", "$G", "°", "º", "˚", "deg", "POINT", "LINESTRING", "POLYGON")
+_SHAPED = re.compile(
+    r"[-+@=,C-HJ-NP-X](?:(?<=[-+])\d{2,6}(?:\.\d{1,15})?[-+]\d{3}|(?<=\d{4}[-+])\d{1,3}\.\d|(?<=[@=])[-+]?\d{1,3}\.\d"
+    r"|(?<=\d,)\d{4}|(?<=[NSEW])\s?\d|(?<=\d[NSEW])|(?<=\d[,\s][NSEW])|(?<=\d,\s[NSEW])"
+    r"|(?<=\d[C-HJ-NP-X])\s?[A-Z\d]|(?<=\d\s[C-HJ-NP-X])\s?[A-Z\d]"
+    r"|(?<=[2-9CFGHJMPQRVWX]{8}\+))"
 )
+_HAS_DECIMALS = re.compile(r"\.\d\d\d")
+_NAME_PIECES = (
+    "gps", "lat", "lng", "lon", "alt", "gdal", "geo", "loc", "count", "region", "ciadr", "iso", "mgrs", "code", "words",
+    "city", "prov", "addr", "state", "place", "coord", "elev", "cover", "spatial", "town", "village", "street", "model",
+    "profile", "2:", "2#", "position", "home", "takeoff", "foot", "venue", "landmark", "suburb", "poi", "neigh",
+    "serial", "imei", "matrix",
+)  # fmt: skip
+_MEASURED_WORDS = ("gps", "tude", "lat", "lon", "lng")
 _DECIMAL = r"[-+−]?\d{1,9}(?:\.\d{1,20})?°?"
-_SERIES = re.compile(rf"(?<![\d.]){_DECIMAL}(?:(?:\s{{0,3}}[,;/|]\s{{0,3}}|\s{{1,3}}){_DECIMAL})+")
+_BETWEEN = r"(?:\s{0,3}[,;/|]\s{0,3}|\s{1,3}|%2C|_|\)\s?\()"
+_SERIES = re.compile(rf"(?<![\d.]){_DECIMAL}(?:{_BETWEEN}{_DECIMAL})+")
 _NUMBER = re.compile(r"(\d+)(?:\.(\d+))?")
 # Degrees and minutes as whole numbers, seconds as a fraction: how programs print EXIF's three fractions.
 _FRACTIONS = re.compile(
     r"(?<![\d/.,])(\d{1,3})(?:/1)?[, ] ?(\d{1,2})(?:/1)?[, ] ?(\d{1,9})/(\d{1,9})(?![\d/.]|[, ] ?\d)"
 )
+_PROFILE_WORDS = ("exif", "iptc", "xmp", "app1", "8bim", "generic")
 _PROFILE = re.compile(r"(?:^|\s)(?:exif|iptc|xmp|app1|8bim|generic)\s+\d{1,9}\s+[0-9a-f]{16}", re.IGNORECASE)
+# Bytes as hexadecimal digits, in lines or not, and as base64: at least as many as a position takes.
+_HEXADECIMAL = re.compile(r"(?<![\w+/])(?:[0-9a-fA-F]{2}){8,}(?:\s{1,3}(?:[0-9a-fA-F]{2}){8,})*(?![\w+/])")
+_BASE64 = re.compile(
+    r"[A-Za-z0-9+/_-]{20,}(?:\s{1,2}[A-Za-z0-9+/_-]{20,})*(?:\s{1,2}[A-Za-z0-9+/_-]{1,76}(?==))?={0,2}"
+)
+_BLOCK_HEADS = re.compile(rb"\A\x1c\x02|Exif\0|II\*\0|MM\0\*|8BIM")  # IPTC's, EXIF's, TIFF's and Photoshop's blocks
 
 # Within a text: what stands before a value, with the value's name, and the value.
 _LINE = r"(?P<name>(?!long\b)[A-Za-z][\w:-]{1,32}(?: [\w-]{1,16})?)\s?[:=]\s?"
 _NAMED = tuple(
-    (re.compile(before), re.compile(value))
-    for before, value in (
+    (sign, re.compile(before), re.compile(value))
+    for sign, before, value in (  # sign: without which a text has none of these
         # A member of a JSON object, an XML element, an XML attribute; what was cut off may have no end.
         (
+            '"',
             r"\"(?P<name>[^\"\\\n]{1,64})\"\s?:\s?",
             r"\"(?:[^\"\\]|\\.)*(?:\"|\Z)|\[[^\]]*(?:\]|\Z)|\{(?:[^{}]|\{[^{}]*\})*(?:\}|\Z)",
         ),
-        (r"<(?P<name>[\w:.-]{1,64})(?:\s[^<>]{0,256})?>", r"(?:\s{0,64}<rdf:[^<>]{0,128}>){0,3}[^<]+"),
-        (r"(?<![\w:.-])(?P<name>[\w:.-]{1,64})\s?=\s?(?=[\"'])", r"\"[^\"]*(?:\"|\Z)|'[^']*(?:'|\Z)"),
+        ("<", r"<(?P<name>[\w:.-]{1,64})(?:\s[^<>]{0,256})?>", r"(?:\s{0,64}<rdf:[^<>]{0,128}>){0,3}[^<]+"),
+        ("=", r"(?<![\w:.-])(?P<name>[\w:.-]{1,64})\s?=\s?(?=[\"'])", r"\"[^\"]*(?:\"|\Z)|'[^']*(?:'|\Z)"),
         # A line, and a part of one. There, a number is a weight of a prompt: "(ruin, city:1.2)".
-        (rf"(?:^|\n)\s{{0,8}}{_LINE}", r"\w[^\n]*"),
-        (rf"[,;]\s{{0,8}}{_LINE}", r"[^\W\d_][^,;\n]*"),
+        ("", rf"(?:^|\n)\s{{0,8}}{_LINE}", r"\w[^\n]*"),
+        ("", rf"[,;]\s{{0,8}}{_LINE}", r"[^\W\d_][^,;\n]*"),
     )
 )
 _MEASURED = re.compile(
     r"((?:gps|(?<!isospeed)longt?itude|(?<!isospeed)latitude|altitude)[\w.]{0,32}[\"']?(?:\s?[:=>]\s?|\s)[\"'\[({]{0,2}"
-    r"|\b(?:geo:)?(?:lat|lon|lng|long)[\"']?\s?[:=>]\s?[\"']?|\b(?:lat|lon|lng)\s(?=[-+−]?\d{1,3}\.\d\d))"
+    r"|\b(?:geo:)?(?:lat|lon|lng|long)[\"']?\s?[:=>]\s?[\"']?|(?<![a-z])(?:lat|lon|lng)\s?(?=[-+−]?\d{1,3}\.\d\d))"
     r"[-+−]?\d(?:[^,;\n<>\"'&}\])]|,(?=\s?[-+−]?\d)){0,96}",
     re.IGNORECASE,
 )
+
+
+# What a text must have for any of this to be in it, and what can be none of it: a lone number or fraction.
+_MAY_TELL = re.compile(r"[\d:=<>\"+$/]|[A-Za-z_-]{16}")
+_LONG_RUN = re.compile(r"[\w+/-]{16}", re.ASCII)
+_LONE_NUMBER = re.compile(r"[-+]?\d{1,9}(?:[./]\d{1,9})?")
 
 
 def withhold_places(findings: Iterable[Finding]) -> list[Finding]:
@@ -117,6 +162,8 @@ def withhold_places(findings: Iterable[Finding]) -> list[Finding]:
 
 def mask_places(text: str) -> str:
     """Return the text with every position in it, and every value that it names a place, replaced by WITHHELD."""
+    if not _MAY_TELL.search(text) or _LONE_NUMBER.fullmatch(text):
+        return text
     # No more of a text is told, and what follows a shortened beginning must not move up.
     told, rest = text[: 4 * MAX_TEXT], text[4 * MAX_TEXT :]
     masked = _masked(told)
@@ -132,13 +179,18 @@ def names_place(name: str) -> bool:
     return bool(_IPTC_DATA_SET.search(name)) or any(map(_is_place, re.split("[:/]", name)))
 
 
+@lru_cache(maxsize=1024)
+def _holds_place(name: str) -> bool:
+    return mask_places(name) != name
+
+
 def _without_places(values: Mapping[str, object], source: str, depth: int) -> dict[str, object]:
     kept: dict[str, object] = {}
     for name, value in values.items():
         if len(kept) > MAX_VALUES:  # no more are told
             break
         is_own = depth == 0 and (source, name) in _OWN_NAMES
-        if (names_place(name[:MAX_TEXT]) and not is_own) or mask_places(name) != name:
+        if (names_place(name[:MAX_TEXT]) and not is_own) or _holds_place(name[:MAX_TEXT]):
             continue
         left = _left(value, source, depth + 1)
         if left is not None or value is None:
@@ -185,18 +237,48 @@ def _tells(value: object) -> bool:
 
 
 def _masked(text: str) -> str:
-    if _PROFILE.search(text):
+    if _LONG_RUN.search(text):
+        text = _HEXADECIMAL.sub(lambda found: _masked_bytes(found[0], bytes.fromhex(found[0])), text)
+        text = _BASE64.sub(lambda found: _masked_bytes(found[0], _from_base64(found[0])), text)
+    return _masked_plain(text)
+
+
+def _masked_bytes(written: str, raw: bytes) -> str:
+    if _BLOCK_HEADS.search(raw):
         return WITHHELD
-    if _SHAPED.search(text):
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(raw) - 3:  # the last character may be cut off
+            return written
+        text = raw[: error.start].decode()
+    return written if _masked_plain(text) == text else WITHHELD
+
+
+def _from_base64(digits: str) -> bytes:
+    digits = "".join(digits.split()).rstrip("=")
+    try:
+        return base64.b64decode(digits[: len(digits) // 4 * 4], altchars=b"-_" if re.search("[-_]", digits) else None)
+    except binascii.Error:
+        return b""
+
+
+def _masked_plain(text: str) -> str:
+    lowered = text.lower()
+    if any(word in lowered for word in _PROFILE_WORDS) and _PROFILE.search(text):
+        return WITHHELD
+    if any(word in text for word in _SHAPE_WORDS) or _SHAPED.search(text):
         text = _SHAPES.sub(WITHHELD, text)
     if _HAS_DECIMALS.search(text):
         text = _SERIES.sub(lambda found: WITHHELD if _is_position(found[0]) else found[0], text)
     if "/" in text:
         text = _FRACTIONS.sub(lambda found: WITHHELD if _are_angles(found) else found[0], text)
-    if _HAS_NAME.search(text):
-        text = _MEASURED.sub(rf"\1{WITHHELD}", text)
-        for before, value in _NAMED:
-            text = _mask_named(text, before, value)
+    if any(word in lowered for word in _NAME_PIECES):
+        if any(word in lowered for word in _MEASURED_WORDS):
+            text = _MEASURED.sub(rf"\1{WITHHELD}", text)
+        for sign, before, value in _NAMED:
+            if sign in text:
+                text = _mask_named(text, before, value)
     return text
 
 
@@ -215,7 +297,7 @@ def _is_position(series: str) -> bool:
     To be told from resolutions, versions, scales and matrices, degrees must have four decimals, or three and ten
     degrees in one of them; in a longer series four and ten degrees.
     """
-    numbers = [(float(found[0]), found[2] or "") for found in _NUMBER.finditer(series)]
+    numbers = [(float(found[0]), found[2] or "") for found in _NUMBER.finditer(series.replace("%2C", ","))]
     is_long = len(numbers) > 3
     for (first, first_decimals), (second, second_decimals) in pairwise(numbers):
         low, high = sorted((first, second))

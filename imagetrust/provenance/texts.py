@@ -1,43 +1,23 @@
 """Free texts: the text chunks of a PNG and the comments of a JPEG or GIF."""
 
-import io
-from itertools import islice
+from dataclasses import replace
 
-from PIL import PngImagePlugin
-
-from imagetrust.provenance.bounds import MAX_TEXT_CHUNKS
-from imagetrust.provenance.finding import NOTHING, Finding, Reading, Says
+from imagetrust.provenance.bounds import MAX_ITEMS
+from imagetrust.provenance.characters import decode_text
+from imagetrust.provenance.finding import NOTHING, Reading
 from imagetrust.provenance.opened_file import OpenedFile
-from imagetrust.provenance.vocabulary import generator_named
-
-_TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
-_XMP = "XML:com.adobe.xmp"
-_PROGRAM_FIELDS = ("Software", "Creation Software", "Source", "Author")
+from imagetrust.provenance.statements import state
 
 
 def read_png_text(file: OpenedFile) -> Reading:
-    """One finding with the texts by keyword, those after the pixels included.
-
-    Raises ValueError where they exceed what Pillow unpacks, SyntaxError where a chunk is broken.
-    """
-    # Pillow's stream of chunks rather than PngImageFile.text, which would decode the pixels again.
-    content = io.BytesIO(file.data)
-    stream = PngImagePlugin.PngStream(content)
-    text_chunks = (chunk for chunk in file.png_chunks() if chunk[0] in _TEXT_CHUNKS)
-    for kind, position, length in islice(text_chunks, MAX_TEXT_CHUNKS):
-        content.seek(position)
-        stream.call(kind, position, length)
-    texts = {str(keyword): str(text) for keyword, text in stream.im_text.items() if keyword != _XMP}
+    """One finding with the texts by keyword, those after the pixels included."""
+    texts = file.png_texts.plain()
+    faults = file.png_texts.faults
     if not texts:
-        return NOTHING
-    programs = " ".join(texts[field] for field in _PROGRAM_FIELDS if field in texts)
-    if generator := generator_named(programs):
-        finding = Finding("png_text", "generated", f"The PNG's texts name {generator}, a generator of pictures.", texts)
-    elif "Software" in texts:
-        finding = Finding("png_text", "software", f"The PNG's texts name the software {texts['Software']}.", texts)
-    else:
-        finding = Finding("png_text", "nothing", f"The PNG carries texts under {', '.join(texts)}.", texts)
-    return Reading((finding,), {f"png_text:{keyword}": text for keyword, text in texts.items()})
+        return Reading(faults=faults)
+    statement = state("png_text", texts, f"The PNG carries texts under {', '.join(texts)}.")
+    places = {f"png_text:{keyword}": text for keyword, text in texts.items()}
+    return Reading((statement.finding("png_text", texts),), places, faults)
 
 
 def read_comments(file: OpenedFile) -> Reading:
@@ -46,18 +26,15 @@ def read_comments(file: OpenedFile) -> Reading:
     comments = [text for comment in found if (text := _decoded(comment))]
     if not comments:
         return NOTHING
+    values = {"comments": comments}
+    statement = state("jpeg_comment", values, f"The file's comment is: {comments[0]}")
     # What libraries sign with, such as "CREATOR: gd-jpeg v1.0", "Lavc58.134.100", "Created with GIMP".
     is_signature = any(word in comments[0].lower() for word in ("creator", "created with", "lavc", "software"))
-    detail = f"The file's comment is: {comments[0]}"
-    says: Says = "software" if is_signature else "nothing"
-    return Reading((Finding("jpeg_comment", says, detail, {"comments": comments}),), {"jpeg_comment:": comments[0]})
+    if statement.says == "nothing" and is_signature:
+        statement = replace(statement, says="software")
+    places = {f"jpeg_comment:{number or ''}": text for number, text in enumerate(comments[:MAX_ITEMS])}
+    return Reading((statement.finding("jpeg_comment", values),), places)
 
 
 def _decoded(comment: object) -> str:
-    text = str(comment)
-    if isinstance(comment, bytes):
-        try:
-            text = comment.decode("utf-8")
-        except UnicodeDecodeError:
-            text = comment.decode("latin-1")
-    return text.strip("\0 \r\n\t")
+    return (decode_text(comment) if isinstance(comment, bytes) else str(comment)).strip("\0 \r\n\t")

@@ -3,10 +3,9 @@
 import io
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
 
 from imagetrust.provenance.bounds import MAX_THUMBNAIL_PIXELS, check_size
-from imagetrust.provenance.exif_directory import exif_block, open_directory
 from imagetrust.provenance.finding import NOTHING, Finding, Reading
 from imagetrust.provenance.opened_file import OpenedFile
 
@@ -53,12 +52,14 @@ def read_thumbnail(file: OpenedFile) -> Reading:
 
 
 def _content(file: OpenedFile) -> bytes:
-    exif = file.decoded.exif
-    block, directory = exif_block(exif), open_directory(exif, ExifTags.IFD.IFD1)
-    start, length = directory.get(_START), directory.get(_LENGTH)
-    if not block or not isinstance(start, int) or not isinstance(length, int) or start <= 0 or length <= 0:
+    block = file.readable_exif
+    if not block or file.is_tiff:
         return b""
-    return bytes(block[start : start + length])
+    directory = block.second()
+    start, length = directory.get(_START), directory.get(_LENGTH)
+    if not isinstance(start, int) or not isinstance(length, int) or start <= 0 or length <= 0:
+        return b""
+    return bytes(block.data[start : start + length])
 
 
 def _turned(stored: Image.Image, orientation: object) -> Image.Image:

@@ -1,14 +1,18 @@
 """XMP: the properties of its RDF, read with entities, DTDs and references to other files refused."""
 
-from collections.abc import Iterator
-from xml.etree.ElementTree import Element
+import re
+from collections.abc import Mapping
+from functools import lru_cache
 
-from defusedxml import ElementTree
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import ParseError
 
-from imagetrust.provenance.bounds import MAX_VALUES, MAX_XMP_BYTES, check_size
-from imagetrust.provenance.finding import NOTHING, Finding, Reading, Says
+from imagetrust.provenance.bounds import MAX_VALUES, MAX_XMP_BYTES, MAX_XMP_PACKETS, TooLarge, check_size
+from imagetrust.provenance.finding import Finding, Reading
 from imagetrust.provenance.opened_file import OpenedFile
-from imagetrust.provenance.vocabulary import generator_named, source_type_name, source_type_says, weightiest
+from imagetrust.provenance.statements import PROGRAMS, ROLES, state, texts_of
+from imagetrust.provenance.vocabulary import source_type_name
+from imagetrust.provenance.xmp_packet import packets, read_packet
 
 _PREFIXES = {
     "http://ns.adobe.com/xap/1.0/": "xmp",
@@ -28,106 +32,113 @@ _PREFIXES = {
     "http://iptc.org/std/Iptc4xmpExt/2008-02-29/": "Iptc4xmpExt",
     "http://ns.useplus.org/ldf/xmp/1.0/": "plus",
     "http://ns.google.com/photos/1.0/camera/": "GCamera",
+    "http://ns.adobe.com/xmp/note/": "xmpNote",
+    "http://www.tc260.org.cn/ns/AIGC/1.0/": "TC260",  # GB 45438-2025, 6.2
 }
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-_SOURCE_TYPE = "Iptc4xmpExt:DigitalSourceType"
+_NO_NAMES = (_RDF, "adobe:ns:meta/", "http://www.w3.org/XML/1998/namespace")
 _PROVENANCE = "dcterms:provenance"
-_PROGRAMS = ("xmp:CreatorTool", "xmpMM:History/stEvt:softwareAgent", "tiff:Software")
-_AI_SYSTEM = "Iptc4xmpExt:AISystemUsed"  # IPTC Photo Metadata Standard 2025.1
-# Fields for a person or a house, in which services write their name (Google: "Made with Google AI").
-_CREDITS = ("photoshop:Credit", "dc:creator", "photoshop:Source")
-_TEXTS = ("exif:UserComment", "dc:description", _PROVENANCE)
+_LABEL = re.compile(r"\bTC260:|:AIGC\b")
 
+_MAX_NESTING = 4
 _MAX_PROPERTIES = 4 * MAX_VALUES  # enough for what is called out to be among them
 
 
 def read_xmp(file: OpenedFile) -> Reading:
-    """One finding with the properties, the source type decoded, and the texts that others look into.
+    """One finding with the properties of all packets, the source type decoded, and the texts that others look into.
 
-    Raises TooLarge, defusedxml's exceptions or ParseError on what is not to be parsed.
+    Raises ValueError where a carrier of XMP is broken; a packet that is broken is a fault beside what could be read.
     """
-    packet = _packet(file)
-    if not packet:
-        return NOTHING
-    check_size(len(packet), MAX_XMP_BYTES)
-    properties: dict[str, list[str]] = {}
-    root = ElementTree.fromstring(packet, forbid_dtd=True, forbid_entities=True, forbid_external=True)
-    for count, (name, value) in enumerate(_properties(root)):
-        if count == _MAX_PROPERTIES:
-            break
-        properties.setdefault(name, []).append(value)
-    texts = {f"xmp:{name}": properties[name][0] for name in _TEXTS if name in properties}
-    return Reading((_finding(properties),), texts)
+    faults: list[str] = []
+    collected = _Properties()
+    total = 0
+    for count, packet in enumerate(dict.fromkeys(packets(file, faults)), start=1):
+        total += len(packet)
+        try:
+            check_size(count, MAX_XMP_PACKETS, "packets")
+            check_size(total, MAX_XMP_BYTES)
+            read_packet(packet, _PREFIXES | {_RDF: "rdf", "adobe:ns:meta/": "x"}, collected)
+        except (ParseError, DefusedXmlException, TooLarge) as error:
+            faults.append(f"{type(error).__name__}: {error}")
+        collected.leave()
+    properties = collected.properties
+    told = {f"xmp:{name}": found[0] for name, found in properties.items() if name == _PROVENANCE or _LABEL.search(name)}
+    texts = told | texts_of("xmp", properties)
+    return Reading((_finding(properties),) if collected.elements else (), texts, tuple(faults))
 
 
 def _finding(properties: dict[str, list[str]]) -> Finding:
-    source_types = properties.get(_SOURCE_TYPE, [])
-    programs = [value for name in _PROGRAMS for value in properties.get(name, [])]
-    named = properties.get(_AI_SYSTEM, []) + [
-        generator
-        for name in (*_PROGRAMS, *_CREDITS)
-        for value in properties.get(name, [])
-        if (generator := generator_named(value))
-    ]
-    says: Says = weightiest([source_type_says(value) for value in source_types])
+    roles = ROLES["xmp"]
+    source_types = [source_type_name(value) for name in roles["source_type"] for value in properties.get(name, [])]
+    programs = [value for role in PROGRAMS for name in roles[role] for value in properties.get(name, [])]
     values: dict[str, object] = {
-        "source_types": [source_type_name(value) for value in source_types],
+        "source_types": source_types,
         "programs": list(dict.fromkeys(programs)),
         "properties": {name: found[0] if len(found) == 1 else found for name, found in properties.items()},
     }
-    values = {name: value for name, value in values.items() if value}
-    if says != "nothing":
-        detail = f"The XMP data give the source type {source_type_name(source_types[0])}."
-    elif named:
-        says, detail = "generated", f"The XMP data name {named[0]}, a generator of pictures."
-    elif camera := " ".join(properties.get("tiff:Make", [])[:1] + properties.get("tiff:Model", [])[:1]):
-        says, detail = "camera", f"The XMP data name the camera {camera}."
-    elif programs:
-        says, detail = "software", f"The XMP data name the software {programs[0]}."
-    else:
-        detail = "The XMP data name neither a source type nor a camera nor a program."
-    return Finding("xmp", says, detail, values)
+    statement = state("xmp", properties, "The XMP data name neither a source type nor a camera nor a program.")
+    return statement.finding("xmp", {name: value for name, value in values.items() if value})
 
 
-def _packet(file: OpenedFile) -> bytes:
-    info = file.header.info
-    packet = info.get("xmp") or info.get("XML:com.adobe.xmp")
-    if not packet and file.header.format == "WEBP":
-        # Programs that sign append the chunk to files of the simple layout, where libwebp does not look for it.
-        packet = next((content for kind, content in file.boxes() if kind == b"XMP "), b"")
-    if isinstance(packet, str):
-        packet = packet.encode()
-    return packet.strip(b"\0 \r\n\t") if isinstance(packet, bytes) else b""
+class _Properties:
+    """Collects name and text of each property, in document order, structures as "outer/inner"."""
 
+    def __init__(self) -> None:
+        self.properties: dict[str, list[str]] = {}
+        self.elements = 0
+        self._count = 0
+        self._paths: list[str] = []
+        self._text: list[str] = []
 
-def _properties(root: Element) -> Iterator[tuple[str, str]]:
-    """Name and text of each property, in document order, structures as "outer/inner".
-
-    A loop over a stack, since the nesting of a file is not to decide the depth of our calls.
-    """
-    stack: list[tuple[Element, str]] = [(root, "")]
-    while stack:
-        element, path = stack.pop()
-        name = _name(element.tag)
-        if name:
-            path = f"{path}/{name}" if path else name
-        for attribute, value in element.items():
+    def start(self, name: str, attributes: Mapping[str, str]) -> None:
+        """Take the attributes, which are properties too."""
+        self._take_text()
+        self.elements += 1
+        path = self._joined(_name(name))
+        self._paths.append(path)
+        for attribute, value in attributes.items():
             if attribute == f"{{{_RDF}}}resource" and path:
-                yield path, value
+                self._take(path, value)
             elif inner := _name(attribute):
-                yield (f"{path}/{inner}" if path else inner), value
-        if path and element.text and element.text.strip():
-            yield path, element.text.strip()
+                self._take(self._joined(inner), value)
+
+    def data(self, text: str) -> None:
+        """Take a piece of text."""
+        self._text.append(text)
+
+    def end(self, name: str) -> None:
+        """Take the text that the element began with."""
+        self._take_text()
+        self._paths.pop()
+
+    def leave(self) -> None:
+        """Forget the elements that a packet began and did not end."""
+        self._take_text()
+        self._paths.clear()
+
+    def _joined(self, name: str) -> str:
+        outer = self._paths[-1] if self._paths else ""
         # Paths of a nesting that no schema has would grow with the square of the depth.
-        if path.count("/") < 4:
-            stack.extend((child, path) for child in reversed(element))
+        return f"{outer}/{name}" if outer and name and outer.count("/") < _MAX_NESTING else outer or name
+
+    def _take_text(self) -> None:
+        text = "".join(self._text).strip()
+        self._text.clear()
+        if text and self._paths and self._paths[-1]:
+            self._take(self._paths[-1], text)
+
+    def _take(self, path: str, value: str) -> None:
+        self._count += 1
+        if self._count <= _MAX_PROPERTIES:
+            self.properties.setdefault(path, []).append(value)
 
 
-def _name(tag: object) -> str:
+@lru_cache(maxsize=1024)
+def _name(tag: str) -> str:
     """Return the name with its usual prefix; empty for RDF's elements and XML's attributes, which are none."""
-    if not isinstance(tag, str) or not tag.startswith("{"):
+    if not tag.startswith("{"):
         return ""
     space, _, local = tag[1:].partition("}")
-    if space in (_RDF, "adobe:ns:meta/", "http://www.w3.org/XML/1998/namespace"):
+    if space in _NO_NAMES:
         return ""
     return f"{_PREFIXES.get(space, 'other')}:{local}"

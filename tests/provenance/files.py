@@ -1,9 +1,12 @@
 """Small files with each kind of metadata, made by the tests themselves, and a certificate chain to sign them with."""
 
 import datetime
+import gzip
+import hashlib
 import io
 import json
 import struct
+import zlib
 from functools import cache
 
 import c2pa
@@ -49,6 +52,21 @@ def png_with_text(texts: dict[str, str], image: Image.Image | None = None) -> by
     return encoded(image or small_photo(), "PNG", pnginfo=chunks)
 
 
+def with_hidden_text(text: str, signature: str, image_format: str = "PNG", image: Image.Image | None = None) -> bytes:
+    """A file with a text in the lowest bits of its pixels, where and how the signature ("stealth_pngcomp") says."""
+    payload = gzip.compress(text.encode()) if signature.endswith("comp") else text.encode()
+    hidden = signature.encode() + (8 * len(payload)).to_bytes(4, "big") + payload
+    pixels = np.array((image or small_photo()).convert("RGBA" if "png" in signature else "RGB"))
+    chosen = pixels[..., 3:] if "png" in signature else pixels
+    columns = chosen.transpose(1, 0, 2).copy()
+    flat = columns.reshape(-1)
+    bits = np.unpackbits(np.frombuffer(hidden, np.uint8))
+    flat[: len(bits)] = flat[: len(bits)] & 0xFE | bits
+    chosen[:] = columns.transpose(1, 0, 2)
+    options = {"lossless": True, "exact": True} if image_format == "WEBP" else {}
+    return encoded(Image.fromarray(pixels), image_format, **options)
+
+
 def with_xmp(properties: str, image_format: str = "JPEG", head: str = "") -> bytes:
     """A file with an XMP packet; properties: the content of its rdf:Description."""
     packet = xmp_packet(properties, head)
@@ -66,6 +84,143 @@ def xmp_packet(properties: str, head: str = "") -> bytes:
  xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" xmlns:xmpMM="http://ns.adobe.com/xap/1.0/mm/"
  xmlns:stEvt="http://ns.adobe.com/xap/1.0/sType/ResourceEvent#" xmlns:dc="http://purl.org/dc/elements/1.1/">
 {properties}</rdf:Description></rdf:RDF></x:xmpmeta>""".encode()
+
+
+def extended_xmp(packet: bytes, pieces: int = 1, name: bytes | None = None) -> list[bytes]:
+    """The contents of JPEG segments with the pieces of an extended packet (XMP part 3, 1.1.3.1).
+
+    name: what its pieces give as its MD5; the right one where not given.
+    """
+    name = name or hashlib.md5(packet, usedforsecurity=False).hexdigest().upper().encode()
+    size = -(-len(packet) // pieces)
+    return [
+        b"http://ns.adobe.com/xmp/extension/\0"
+        + name
+        + struct.pack(">II", len(packet), start)
+        + packet[start : start + size]
+        for start in range(0, len(packet), size)
+    ]
+
+
+def with_segments(segments: list[bytes], marker: int = 0xE1, data: bytes | None = None) -> bytes:
+    """A JPEG with these contents as segments of one kind."""
+    data = data or encoded(small_photo(), "JPEG")
+    made = b"".join(struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content for content in segments)
+    return data[:2] + made + data[2:]
+
+
+def gif_with_xmp(packet: bytes, *, in_blocks: bool = False) -> bytes:
+    """A GIF with the application extension of XMP part 3, 1.1.2; in_blocks: cut like any other extension."""
+    if in_blocks:
+        pieces = [packet[start : start + 255] for start in range(0, len(packet), 255)]
+        content = b"".join(bytes([len(piece)]) + piece for piece in pieces) + b"\0"
+    else:
+        content = packet + b"\x01" + bytes(range(255, -1, -1)) + b"\0"
+    data = encoded(small_photo(), "GIF")
+    head = 13 + 3 * 2 ** ((data[10] & 7) + 1)
+    return data[:head] + b"\x21\xff\x0bXMP DataXMP" + content + data[head:]
+
+
+def heic_with_xmp_items(heic: bytes, packets: list[bytes]) -> bytes:
+    """A HEIC of one item with further ones that hold XMP (ISO/IEC 14496-12, 8.11); no image refers to them."""
+    names = b"\0application/rdf+xml\0"
+    infos = [
+        struct.pack(">I4sIHH4s", 20 + len(names), b"infe", 2 << 24, n + 2, 0, b"mime") + names
+        for n in range(len(packets))
+    ]
+    grown = len(b"".join(infos)) + 18 * len(packets)
+    at = heic.index(b"iloc") - 4
+    size, count = struct.unpack_from(">I", heic, at)[0], 1 + len(packets)
+    item = bytearray(heic[at + 16 : at + size])
+    struct.pack_into(">I", item, 4, struct.unpack_from(">I", item, 4)[0] + grown)  # its place, which moves
+    places, start = bytes(item), len(heic) + grown + 8
+    for number, packet in enumerate(packets, start=2):
+        places += struct.pack(">HHIHII", number, 0, 0, 1, start, len(packet))
+        start += len(packet)
+    locations = struct.pack(">I", size + 18 * len(packets)) + heic[at + 4 : at + 14] + struct.pack(">H", count) + places
+    info_at = heic.index(b"iinf") - 4
+    info_size = struct.unpack_from(">I", heic, info_at)[0]
+    info = (
+        struct.pack(">I", info_size + len(b"".join(infos)))
+        + heic[info_at + 4 : info_at + 12]
+        + struct.pack(">H", count)
+    )
+    info += heic[info_at + 14 : info_at + info_size] + b"".join(infos)
+    meta = heic.index(b"meta") - 4
+    data = (
+        heic[:meta]
+        + struct.pack(">I", struct.unpack_from(">I", heic, meta)[0] + grown)
+        + heic[meta + 4 : at]
+        + locations
+    )
+    data += heic[at + size : info_at] + info + heic[info_at + info_size :]
+    return data + struct.pack(">I4s", 8 + sum(map(len, packets)), b"mdat") + b"".join(packets)
+
+
+def raw_profile(name: str, content: bytes) -> str:
+    """A block of metadata as ImageMagick writes it into a PNG's text."""
+    digits = content.hex()
+    lines = [digits[start : start + 72] for start in range(0, len(digits), 72)]
+    return f"\n{name}\n{len(content):8}\n" + "\n".join(lines) + "\n"
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png_with_chunks(*chunks: bytes, at_end: bool = False) -> bytes:
+    """A PNG with these chunks before its pixels, or behind them."""
+    data = encoded(small_photo(), "PNG")
+    at = len(data) - 12 if at_end else 33
+    return data[:at] + b"".join(chunks) + data[at:]
+
+
+def exif_tiff(
+    tags: dict[int, tuple[int, bytes]],
+    *,
+    order: str = "<",
+    is_big: bool = False,
+    photo: dict[int, tuple[int, bytes]] | None = None,
+) -> bytes:
+    """A block of EXIF data.
+
+    tags: type and bytes of each value of the first directory, one item a byte. photo: those of the Exif directory.
+    """
+    offset_form, entry_form, width = ("Q", "HHQ", 8) if is_big else ("I", "HHI", 4)
+    mark = b"II" if order == "<" else b"MM"
+    head = mark + (struct.pack(order + "HHHQ", 43, 8, 0, 16) if is_big else struct.pack(order + "HI", 42, 8))
+
+    def directory(start: int, entries: dict[int, tuple[int, bytes]]) -> bytes:
+        count = struct.pack(order + ("Q" if is_big else "H"), len(entries))
+        values_at = start + len(count) + (12 + 2 * (width - 4)) * len(entries) + width
+        fixed, values = count, b""
+        for tag, (kind, value) in sorted(entries.items()):
+            fixed += struct.pack(order + entry_form, tag, kind, 1 if kind == 4 else len(value))
+            if len(value) <= width:
+                fixed += value.ljust(width, b"\0")
+            else:
+                fixed += struct.pack(order + offset_form, values_at + len(values))
+                values += value + b"\0" * (len(value) % 2)
+        return fixed + b"\0" * width + values
+
+    first = dict(tags)
+    if photo:
+        first[0x8769] = (4, b"\0\0\0\0")
+        second_at = len(head) + len(directory(len(head), first))
+        first[0x8769] = (4, struct.pack(order + "I", second_at))
+        return head + directory(len(head), first) + directory(second_at, photo)
+    return head + directory(len(head), first)
+
+
+def samsung_trailer(records: dict[str, bytes], kind: int = 0x0BA1) -> bytes:
+    """What Samsung's phones append: the records, and a directory of them (ExifTool, Samsung.pm)."""
+    blocks = [struct.pack("<HHI", 0, kind, len(name)) + name.encode() + content for name, content in records.items()]
+    entries, behind = b"", 0
+    for block in reversed(blocks):
+        behind += len(block)
+        entries = struct.pack("<HHII", 0, kind, behind, len(block)) + entries
+    directory = b"SEFH" + struct.pack("<II", 107, len(blocks)) + entries
+    return b"".join(blocks) + directory + struct.pack("<I", len(directory)) + b"SEFT"
 
 
 def user_comment(text: str, order: str = "utf-16-be") -> bytes:
@@ -207,12 +362,15 @@ def sign(
     remote_url: str | None = None,
     ocsp_url: str | None = None,
     assertions: tuple[dict, ...] = (),
+    action: dict | None = None,
+    ingredient: dict | None = None,
 ) -> tuple[bytes, bytes]:
     """A file with Content Credentials by the test signer, and the manifest store by itself.
 
     source_type: of the action "created", None for a manifest without a word on the origin.
     source: the file to sign; parent, placed: JPEG files as ingredients that it was made from, or that were placed in.
     remote_url: the manifest is named in the XMP as kept there, instead of embedded.
+    assertions: beside that of actions. action: instead of "created". ingredient: further members of the ingredients.
     """
     chain, key, _ = certificates(ocsp_url)
     agent = {"softwareAgent": {"name": "Test Program", "version": "1"}}
@@ -223,7 +381,7 @@ def sign(
         "title": "test picture",
         "format": MEDIA_TYPES[image_format],
         "assertions": [
-            {"label": "c2pa.actions", "data": {"actions": actions if parent else [first]}},
+            {"label": "c2pa.actions", "data": {"actions": [action] if action else actions if parent else [first]}},
             *assertions,
         ],
     }
@@ -240,14 +398,42 @@ def sign(
     ):
         for relationship, content in (("parentOf", parent), ("componentOf", placed)):
             if content:
-                ingredient = {"title": f"{relationship} picture", "relationship": relationship}
-                builder.add_ingredient(json.dumps(ingredient), "image/jpeg", io.BytesIO(content))
+                described = {"title": f"{relationship} picture", "relationship": relationship} | (ingredient or {})
+                builder.add_ingredient(json.dumps(described), "image/jpeg", io.BytesIO(content))
         if remote_url:
             builder.set_no_embed()
             builder.set_remote_url(remote_url)
         source = source or encoded(small_photo(), image_format)
         manifest_store = builder.sign(signer, MEDIA_TYPES[image_format], io.BytesIO(source), result)
     return result.getvalue(), manifest_store
+
+
+def with_wider_exclusion(data: bytes, removed: int = 64) -> bytes:
+    """A signed JPEG whose hash leaves out more than its manifest, as signers of 2023 wrote it; signature and hash hold.
+
+    The signature's padding, which is not signed, is cut by so many bytes, and a comment takes their place.
+    """
+    start = data.index(b"\xff\xeb")
+    length = int.from_bytes(data[start + 2 : start + 4], "big")
+    end = start + 2 + length
+    segment = bytearray(data[start:end])
+    pad = segment.rindex(b"cpad") + 4
+    assert segment[pad] == 0x59  # CBOR: bytes, their number in two bytes
+    position = 12  # of the outermost box, behind the marker, the length and ISO 19566-5's head
+    while position < pad:
+        size, kind = struct.unpack_from(">I4s", segment, position)
+        if position + size <= pad:
+            position += size
+            continue
+        struct.pack_into(">I", segment, position, size - removed)
+        position += 8
+        if kind != b"jumb":
+            break
+    struct.pack_into(">H", segment, pad + 1, struct.unpack_from(">H", segment, pad + 1)[0] - removed)
+    del segment[pad + 3 : pad + 3 + removed]
+    struct.pack_into(">H", segment, 2, length - removed)
+    comment = b"\xff\xfe" + struct.pack(">H", removed - 2) + b"c" * (removed - 4)
+    return data[:start] + bytes(segment) + comment + data[end:]
 
 
 def colour_profile() -> bytes:
@@ -259,6 +445,4 @@ def with_iptc(fields: dict[int, bytes]) -> bytes:
     block = b"".join(struct.pack(">BBBH", 0x1C, 2, number, len(value)) + value for number, value in fields.items())
     padding = b"\0" * (len(block) % 2)
     content = b"Photoshop 3.0\x008BIM\x04\x04\0\0" + struct.pack(">I", len(block)) + block + padding
-    segment = b"\xff\xed" + struct.pack(">H", len(content) + 2) + content
-    data = encoded(small_photo(), "JPEG")
-    return data[:2] + segment + data[2:]
+    return with_segments([content], 0xED)

@@ -20,6 +20,7 @@ from tests.provenance.files import (
     signed,
     small_photo,
     sources,
+    with_wider_exclusion,
 )
 
 HEIC = Path(__file__).parents[1] / "data" / "gradient.heic"
@@ -121,6 +122,130 @@ def test_opened_ingredient_passes_on_what_it_is():
 def test_camera_data_in_the_manifest():
     exif = {"label": "stds.exif", "data": {"@context": {"tiff": "http://ns.adobe.com/tiff/1.0/"}, "tiff:Make": "X"}}
     assert credentials(signed(None, assertions=(exif,)))["says"] == "camera"
+
+
+DISCLOSURE = {
+    "label": "c2pa.ai-disclosure",
+    "data": {"modelType": "c2pa.types.model", "modelName": "Example Model", "modelIdentifier": "example:model"},
+}
+
+
+@pytest.mark.parametrize(
+    ("source_type", "says"), [(TRAINED, "generated"), (COMPOSITE, "edited_with_ai"), (CAPTURE, "camera")]
+)
+def test_a_source_type_outweighs_a_disclosure(source_type, says):
+    found = credentials(signed(source_type, assertions=(DISCLOSURE,)))
+    assert (found["says"], found["values"]["models"]) == (says, ["Example Model"])
+
+
+def test_a_disclosure_leaves_open_what_the_model_did():
+    detail = credentials(signed(None, assertions=(DISCLOSURE,)))["detail"]
+    assert "an AI model took part in the picture (Example Model), and not in what" in detail
+
+
+def opened(**parameters: str) -> dict:
+    """Options to sign what was made by opening another file."""
+    action = {"action": "c2pa.opened", "parameters": {"ingredientIds": ["parent"], **parameters}}
+    return {"action": action, "parent": JPEG, "ingredient": {"label": "parent"}}
+
+
+JPEG = encoded(small_photo(5), "JPEG")
+EMPTY = "http://c2pa.org/digitalsourcetype/empty"
+
+
+@pytest.mark.parametrize(("source_type", "says"), [(TRAINED, "generated"), (COMPOSITE, "edited_with_ai")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        lambda uri: opened(**{"com.adobe.digitalSourceType": uri, "com.adobe.details": "m"}),
+        lambda uri: opened(**{"org.example.digitalSourceType": uri}),
+        lambda uri: opened() | {"ingredient": {"label": "parent", "digital_source_type": uri}},
+        lambda uri: {"assertions": (metadata("c2pa.metadata", "Iptc4xmpExt:DigitalSourceType", uri),)},
+        lambda uri: {"assertions": (metadata("stds.iptc", "Iptc4xmpExt:DigitalSourcefileType", [uri]),)},
+        lambda uri: {"assertions": (metadata("stds.exif", "Iptc4xmpExt:DigitalSourceType", {"@id": uri}),)},
+    ],
+)  # fmt: skip
+def test_every_place_of_a_source_type(options, source_type, says):
+    found = credentials(signed(EMPTY, **options(source_type)))
+    assert (found["says"], found["evidence"], found["strength"]) == (says, "signed", "signed_valid")
+    assert source_type.rpartition("/")[2] in found["values"]["source_types"]
+
+
+def metadata(label: str, name: str, value: object) -> dict:
+    return {"label": label, "data": {"@context": {name.partition(":")[0]: "http://example.com/"}, name: value}}
+
+
+def test_source_type_of_what_was_placed_in():
+    found = credentials(signed(CAPTURE, placed=JPEG, ingredient={"digital_source_type": TRAINED}))
+    assert found["says"] == "edited_with_ai"
+
+
+@pytest.mark.parametrize(
+    ("options", "model"),
+    [
+        (opened(**{"com.adobe.digitalSourceType": TRAINED, "com.adobe.details": "partner 2"}), "partner 2"),
+        ({"assertions": ({"label": "com.adobe.generative-ai",
+                          "data": {"description": "Adobe Firefly", "version": "1.0", "prompt": "x"}},)},
+         "Adobe Firefly 1.0"),
+    ],
+)  # fmt: skip
+def test_the_model_is_named(options, model):
+    found = credentials(signed(EMPTY, **options))
+    assert found["says"] == "generated"
+    assert found["values"]["models"] == [model] and f"({model})" in found["detail"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"assertions": (metadata("stds.iptc", "Iptc4xmpExt:AISystemUsed", "Example Model"),)}, "generated"),
+        ({"assertions": (metadata("stds.iptc", "Iptc4xmpExt:AISystemUsed", "None"),)}, "software"),
+        ({"assertions": (DISCLOSURE,)}, "possibly_generated"),
+        (
+            {"assertions": ({"label": "c2pa.ai-disclosure", "data": {"modelType": "c2pa.types.model"}},)},
+            "possibly_generated",
+        ),
+        ({"action": {"action": "c2pa.created", "softwareAgent": "Bing Image Creator"}}, "generated"),
+        ({"action": {"action": "c2pa.opened", "softwareAgent": "Adobe Firefly"}, "parent": JPEG}, "software"),
+    ],
+)
+def test_models_beside_source_types(options, says):
+    assert credentials(signed(EMPTY, **options))["says"] == says
+
+
+@pytest.mark.parametrize("name", ["tiff:Make", "EXIF:Make", "exif:make", "http://ns.adobe.com/tiff/1.0/Make"])
+@pytest.mark.parametrize("label", ["stds.exif", "c2pa.metadata", "cawg.metadata"])
+@pytest.mark.parametrize(("maker", "says"), [("Example", "camera"), ("Midjourney", "software"), ("Xbox", "software")])
+def test_spellings_of_a_camera(name, label, maker, says):
+    assert credentials(signed(EMPTY, assertions=(metadata(label, name, maker),)))["says"] == says
+
+
+def test_a_source_type_outweighs_a_camera_in_the_metadata():
+    made = metadata("stds.exif", "tiff:Make", "Example")
+    assert credentials(signed(TRAINED, assertions=(made,)))["says"] == "generated"
+
+
+def test_older_rules_are_no_change_after_signing():
+    """As in truepic-20230212-camera.jpg of the C2PA's public test files, whose exclusion is wider than its manifest."""
+    found = credentials(with_wider_exclusion(signed(CAPTURE)))
+    assert (found["strength"], found["says"], found["values"]["state"]) == ("signed_untrusted", "camera", "outdated")
+    assert found["values"]["failed_checks"] == ["assertion.dataHash.mismatch"]
+    assert "as it was signed" in found["detail"]
+
+
+@pytest.mark.parametrize("place", ["pixels", "statement"])
+def test_older_rules_excuse_no_change(place):
+    data = bytearray(with_wider_exclusion(signed(CAPTURE)))
+    if place == "pixels":
+        data[-40] ^= 1
+    else:
+        data[data.index(b"digitalCapture")] ^= 1
+    assert credentials(bytes(data))["strength"] == "signed_broken"
+
+
+def test_an_exclusion_that_reaches_the_pixels_is_no_older_rule(monkeypatch):
+    monkeypatch.setattr("imagetrust.provenance.opened_file.OpenedFile.pixels_begin", lambda _: 500)
+    assert credentials(with_wider_exclusion(signed(CAPTURE)))["strength"] == "signed_broken"
 
 
 def test_kept_elsewhere_is_named():
