@@ -33,6 +33,7 @@ from evaluation.wild import read_wild, saved_kinds, wild_half, wild_metrics
 from imagetrust.files import replace_bytes
 from imagetrust.models.model import Model
 from training.data import NO_LABEL, Record, label_of, read_artifact, split
+from training.embeddings import Embeddings
 
 PLOTS = Path("runs") / "reports"
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
@@ -53,11 +54,22 @@ class Sizes:
 
 
 class Evaluation:
-    """A release and the data that it is scored on. What several steps need is computed once."""
+    """A release and the data that it is scored on. What several steps need is computed once.
+
+    embeddings: of the images in fp32, where the backbone is one whose embeddings are kept.
+    """
 
     def __init__(
-        self, release: Path, data: Path, wild: Path | None, plots: Path, sizes: Sizes, workers: int = 1
+        self,
+        release: Path,
+        data: Path,
+        wild: Path | None,
+        plots: Path,
+        sizes: Sizes,
+        workers: int = 1,
+        embeddings: Embeddings | None = None,
     ) -> None:
+        self.embeddings = embeddings
         self.release, self.data, self.wild, self.sizes, self.workers = release, data, wild, sizes, workers
         self.model = Model(release, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         self.engine = fp32_engine(self.model, threads=os.cpu_count() or 1)
@@ -78,6 +90,8 @@ class Evaluation:
     @functools.cached_property
     def test_logits(self) -> Logits:
         """The model's logits on the test split."""
+        if self.embeddings:
+            return self.embeddings.logits(self.model, self.parts["test"])
         return predict(self.engine, self.parts["test"], workers=self.workers)
 
     @functools.cached_property

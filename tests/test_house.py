@@ -42,7 +42,16 @@ MAY_IMPORT = {
     "server": {"clients"},
     "measuring": {"server"},
     "loadtests": {"measuring", "clients", "server", "imagetrust"},
-    "benchmarks": {"measuring", "archive_scripts", "server", "clients", "handlers", "imagetrust"},
+    "benchmarks": {
+        "measuring",
+        "archive_scripts",
+        "evaluation",
+        "training",
+        "server",
+        "clients",
+        "handlers",
+        "imagetrust",
+    },
 }
 OURS = {*MAY_IMPORT, "tests"}
 

@@ -142,7 +142,7 @@ def release(
         quantise(made, data, recipe.seed, runs)
     if embeddings:
         made = refitted(made, work / "refitted", recipe, records, embeddings)
-    evaluation = report.Evaluation(made, data, wild, work / "report", sizes or report.Sizes(), workers)
+    evaluation = report.Evaluation(made, data, wild, work / "report", sizes or report.Sizes(), workers, embeddings)
     measured = read_metrics(made)
     if runs and "held_out" not in measured:
         section = score_groups(score_runs(runs, "test"))

@@ -19,7 +19,7 @@ from imagetrust import limits
 from imagetrust.errors import RequestError
 from imagetrust.images.damage import readable_files
 from imagetrust.images.decoding_memory import decoding_bytes, is_animated_webp
-from imagetrust.images.unsupported import has_no_frame, tiff_layout, unsupported_kind
+from imagetrust.images.unsupported import frame_fault, tiff_layout, unsupported_kind
 
 pi_heif.register_heif_opener()
 
@@ -106,8 +106,8 @@ def decode(data: bytes, min_side: int | None = None) -> DecodedImage:
         )
     if kind := unsupported_kind(data):
         raise _unsupported(kind)
-    if has_no_frame(data):
-        raise _not_decoded(OSError("the JPEG has no frame header"))
+    if fault := frame_fault(data):
+        raise _not_decoded(OSError(fault))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata is reported in the answer, not in the worker's log

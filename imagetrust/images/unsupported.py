@@ -189,16 +189,24 @@ def _markup_kind(start: bytes) -> str | None:
     return "SVG" if found[1].lower() == "svg" else "a page of HTML"
 
 
-def has_no_frame(data: bytes) -> bool:
-    """Tell whether a JPEG has no frame's header before its first scan, or too many segments before it.
+def frame_fault(data: bytes) -> str | None:
+    """Say what is wrong with a JPEG that has no frame's header before its first scan, or too many segments before it.
 
     Pillow looks for one byte by byte, which takes seconds for a file of nothing else.
     """
-    return data.startswith(b"\xff\xd8") and _frame(data) is None
+    if not data.startswith(b"\xff\xd8"):
+        return None
+    try:
+        return None if _frame(data) else "the JPEG has no frame header"
+    except OverflowError:
+        return f"the JPEG has over {_MAX_SEGMENTS} segments before its frame header"
 
 
 def _frame(data: bytes) -> tuple[int, bytes] | None:
-    """Return the marker of a JPEG's frame and the five bytes behind it: length, bits and height."""
+    """Return the marker of a JPEG's frame and the five bytes behind it: length, bits and height.
+
+    Raises OverflowError where too many segments are before it.
+    """
     position = 2
     for _ in range(_MAX_SEGMENTS):
         found = _MARKER.search(data, position)
@@ -208,13 +216,14 @@ def _frame(data: bytes) -> tuple[int, bytes] | None:
         if len(segment) == 5 and (marker in _FRAMES or marker in _SEQUENTIAL):
             return marker, segment
         position = found.end() + int.from_bytes(segment[:2])
-    return None
+    raise OverflowError
 
 
 def _jpeg_kind(data: bytes) -> str | None:
-    found = _frame(data)
-    if not found:
+    if frame_fault(data):
         return None
+    found = _frame(data)
+    assert found
     marker, segment = found
     if marker in _FRAMES:
         return _FRAMES[marker]

@@ -483,7 +483,7 @@ def test_broken_exif_hides_no_picture():
 
 
 def test_exif_in_thousands_of_segments_is_refused_at_once():
-    data = with_segments([b"Exif\0\0" + EXIF_BLOCK] + [b"Exif\0\0" + b"a" * 1400] * 14_000)
+    data = with_segments([b"Exif\0\0" + EXIF_BLOCK] + [b"Exif\0\0" + b"a" * 1400] * 4000)
     began = time.process_time()
     with pytest.raises(RequestError, match="more than 64 segments"):
         decode(data)

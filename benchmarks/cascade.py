@@ -1,6 +1,6 @@
 """What a cascade is worth: the fast model answers where it is sure, the accurate one where it is not.
 
-    python -m evaluation.cascade --fast model_store/1.0-fast --accurate model_store/1.0 --wild ROOT
+    python -m benchmarks.cascade --fast model_store/1.0-fast --accurate model_store/1.0 --wild ROOT
 
 Each model serves the whole images of the wild set one by one, on one thread, in the precision that serving chooses. The
 cost of an image is what this process spent on it: decoding, views and network; a cascade decodes once. How sure the

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evaluation.cascade import SURE, Served, least_sure, points
+from benchmarks.cascade import SURE, Served, least_sure, points
 
 LABELS = np.array([0, 0, 1, 1])
 FAST = Served(np.array([0.1, 0.6, 0.9, 0.45]), np.full(4, 1.0), np.full(4, 0.4))
