@@ -11,8 +11,7 @@ import logging
 import random
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from evaluation.metrics import expected_calibration_error
-from evaluation.predict import Logits, predict
+from evaluation.predict import predict
 from imagetrust.errors import RequestError
 from imagetrust.files import file_sha256, replace_bytes
 from imagetrust.images.decode import decode
@@ -46,6 +45,7 @@ EXACT_CONVOLUTIONS = 3  # at the network's beginning, that stay in fp32: there t
 MAX_CHANGED = 0.003  # share of the calibration images that may change outside the margin: the gate allows 0.005
 
 Views = list[np.ndarray]
+Tensors = dict[str, torch.Tensor]  # by task: logits (N, classes)
 
 
 def views_of(records: Sequence[Record], model: Model) -> Views:
@@ -78,41 +78,56 @@ def quantised(model: openvino.Model, images: Views, transformer: bool) -> openvi
 
 
 class Precisions:
-    """A model's network in fp32 and in each fast precision that this processor computes, in a temporary folder."""
+    """A model's network in fp32 and in each fast precision that this processor computes, and what they answer.
 
-    def __init__(self, model: Model, training: Sequence[Record], seed: int, folder: Path) -> None:
+    folder: for their files. kept: embeddings in fp32, where the backbone is one whose embeddings are kept; those of the
+    other precisions are kept beside them.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        training: Sequence[Record],
+        seed: int,
+        folder: Path,
+        kept: Embeddings | None = None,
+        workers: int = 1,
+    ) -> None:
         chosen = random.Random(seed).sample(list(training), min(IMAGES, len(training)))
         size = model.config.preprocessing.size
         network = to_openvino(PixelNetwork(model.network, model.config.preprocessing), size)
         save_network(network, folder / EXACT_NETWORK)
-        networks = {"bf16": EXACT_NETWORK}
+        networks = {"fp32": EXACT_NETWORK, "bf16": EXACT_NETWORK}
         if model.backbone.int8:
             int8 = quantised(network, views_of(chosen, model), model.backbone.layout == "tokens")
             save_network(int8, folder / INT8_NETWORK)
             networks["int8"] = INT8_NETWORK
-        threads = torch.get_num_threads()
-        self.model, self.folder = model, folder
-        self.exact = OpenVinoRunner(folder / EXACT_NETWORK, "fp32", threads)
-        self.fast: dict[str, OpenVinoRunner] = {}
+        self.model, self.workers = model, workers
+        self._runners: dict[str, OpenVinoRunner] = {}
         for precision, name in networks.items():
             try:
-                self.fast[precision] = OpenVinoRunner(folder / name, precision, threads)
+                self._runners[precision] = OpenVinoRunner(folder / name, precision, torch.get_num_threads())
             except RuntimeError as error:
                 print(f"{precision} is not measured: {error}")
+        self.fast = tuple(precision for precision in self._runners if precision != "fp32")
+        self._kept = {"fp32": kept} | {one: self._beside(kept, one) for one in self.fast} if kept else {}
 
-    def engine(self, precision: str, margins: dict[str, float] | None = None) -> Engine:
-        """Return the engine of a precision: bare, or with margins and the exact network behind it."""
-        if precision == "fp32":
-            return Engine("openvino fp32", self.model, self.exact)
-        if margins is None:
-            return Engine(f"openvino {precision}", self.model, self.fast[precision])
-        return Engine(f"openvino {precision}", self.model, self.fast[precision], self.exact, margins)
+    def _beside(self, kept: Embeddings, precision: str) -> Embeddings:
+        folder = kept.folder.with_name(f"embeddings_{precision}") if kept.folder else None
+        return Embeddings(self._runners[precision], kept.preprocessing, folder, kept.workers)
 
+    def logits(self, precision: str, records: Sequence[Record], model: Model | None = None) -> Tensors:
+        """Return the logits (N, classes) of each task in a precision.
 
-def logits_of(engine: Engine, images: Views) -> dict[str, torch.Tensor]:
-    """Return the logits (N, classes) of each task."""
-    scores = [engine.score([views], tuple(TASKS))[0] for views in tqdm(images, desc=engine.name, mininterval=5)]
-    return {task: torch.stack([one.logits[task] for one in scores]) for task in TASKS}
+        model: whose heads, where it is not the one that this was made of but shares its kept backbone.
+        """
+        model = model or self.model
+        if self._kept:
+            logits = self._kept[precision].logits(model, records)
+        else:
+            engine = Engine(f"openvino {precision}", model, self._runners[precision])
+            logits = predict(engine, records, workers=self.workers)
+        return {task: torch.from_numpy(values) for task, values in logits.items()}
 
 
 def answers(model: Model, task: str, logits: torch.Tensor) -> list[tuple[int, str]]:
@@ -149,91 +164,51 @@ def compare(model: Model, task: str, exact: torch.Tensor, fast: torch.Tensor, la
     }
 
 
-def held_out_changes(runs: list[HeldOutRun], heads: dict[str, Head], seed: int) -> dict[str, dict[str, float]]:
+def margins_of(
+    precisions: Precisions, calibration: Sequence[Record], model: Model | None = None
+) -> dict[str, dict[str, float]]:
+    """Return the margin of each fast precision and task. model: as for Precisions.logits."""
+    model = model or precisions.model
+    exact = precisions.logits("fp32", calibration, model)
+    margins = {}
+    for precision in precisions.fast:
+        fast = precisions.logits(precision, calibration, model)
+        margins[precision] = {task: find_margin(model, task, exact[task], fast[task]) for task in TASKS}
+    return margins
+
+
+def with_margins(model: Model, margins: dict[str, float], exact: Tensors, fast: Tensors) -> Tensors:
+    """Return the logits that an engine gives: the exact ones where an answer is close to changing, the fast ones else."""
+    far = torch.stack([model.margin(task, fast[task]) >= margins[task] for task in TASKS]).all(0)
+    return {task: torch.where(far[:, None], fast[task], exact[task]) for task in TASKS}
+
+
+def held_out_changes(
+    runs: list[HeldOutRun], heads: dict[str, Head], seed: int, shared: Precisions | None = None
+) -> dict[str, dict[str, float]]:
     """Return by precision and group: the change of balanced accuracy on generators that a run had not seen.
 
     Each run's network is quantised and given its own margin, as the released one is; so it is given the released
     model's calibration too, which says where an answer changes. Its own description has none yet.
+    shared: the released model's network, where the runs have the same.
     """
     changes: dict[str, dict[str, float]] = {}
-    shared: dict[str, Embeddings] = {}
     for run in runs:
         run.model.config = msgspec.structs.replace(run.model.config, heads=heads)
         parts = split(run.known, seed)
         with tempfile.TemporaryDirectory(prefix="imagetrust-quantise-") as folder:
-            if run.embeddings and not shared:
-                shared = _shared(Precisions(run.model, parts["train"], seed, Path(folder)), run.embeddings)
-            if run.embeddings:
-                fast = {precision: _with_margins(run, embeddings, parts) for precision, embeddings in shared.items()}
-            else:
-                precisions = Precisions(run.model, parts["train"], seed, Path(folder))
-                margins = margins_of(precisions, views_of(parts["calibration"], run.model))
-                fast = {
-                    precision: partial(predict, precisions.engine(precision, margins[precision]), workers=run.workers)
-                    for precision in precisions.fast
-                }
-            exact = {one.group.name: one for one in run.held_out("validation")}
-            for precision, logits_of in fast.items():
-                for one in run.held_out("validation", logits_of):
-                    if one.group.is_real:
-                        continue
-                    rounded, labels = one.predictions("authenticity")
-                    reference, _ = exact[one.group.name].predictions("authenticity")
-                    compared = compare(
-                        run.model, "authenticity", torch.from_numpy(reference), torch.from_numpy(rounded), labels
-                    )
-                    changes.setdefault(precision, {})[one.group.name] = compared["balanced_accuracy_change"]
+            precisions = shared or Precisions(run.model, parts["train"], seed, Path(folder), workers=run.workers)
+            margins = margins_of(precisions, parts["calibration"], run.model)
+            scored = {one.group.name: one for one in run.held_out("validation") if not one.group.is_real}
+            for name, one in scored.items():
+                exact = precisions.logits("fp32", one.records, run.model)
+                labels = np.array([label_of(record, "authenticity") for record in one.records])
+                for precision in precisions.fast:
+                    fast = precisions.logits(precision, one.records, run.model)
+                    served = with_margins(run.model, margins[precision], exact, fast)
+                    compared = compare(run.model, "authenticity", exact["authenticity"], served["authenticity"], labels)
+                    changes.setdefault(precision, {})[name] = compared["balanced_accuracy_change"]
     return changes
-
-
-def _shared(precisions: Precisions, exact: Embeddings) -> dict[str, Embeddings]:
-    """Return the embeddings by a backbone that all runs share, in each fast precision."""
-    return {
-        precision: Embeddings(
-            runner,
-            exact.preprocessing,
-            exact.folder.with_name(f"embeddings_{precision}") if exact.folder else None,
-            exact.workers,
-        )
-        for precision, runner in precisions.fast.items()
-    }
-
-
-def _with_margins(
-    run: HeldOutRun, embeddings: Embeddings, parts: dict[str, list[Record]]
-) -> Callable[[list[Record]], Logits]:
-    """Return what gives a run's logits as its engine would: in a fast precision, and in fp32 within the margin."""
-
-    def both(records: list[Record]) -> tuple[Logits, Logits]:
-        return run.logits(records), embeddings.logits(run.model, records)
-
-    exact, fast = both(parts["calibration"])
-    margins = {
-        task: find_margin(run.model, task, *(torch.from_numpy(logits[task]) for logits in (exact, fast)))
-        for task in TASKS
-    }
-
-    def logits_of(records: list[Record]) -> Logits:
-        exact, fast = both(records)
-        far = np.all(
-            [run.model.margin(task, torch.from_numpy(fast[task])).numpy() >= margins[task] for task in TASKS], axis=0
-        )
-        return {task: np.where(far[:, None], fast[task], exact[task]) for task in TASKS}
-
-    return logits_of
-
-
-def margins_of(precisions: Precisions, calibration: Views) -> dict[str, dict[str, float]]:
-    """Return the margin of each precision and task."""
-    exact = logits_of(precisions.engine("fp32"), calibration)
-    return {
-        precision: {
-            task: find_margin(precisions.model, task, exact[task], fast[task])
-            for fast in [logits_of(precisions.engine(precision), calibration)]
-            for task in TASKS
-        }
-        for precision in precisions.fast
-    }
 
 
 def quantise(folder: Path, data: Path, seed: int, runs: list[HeldOutRun]) -> Gate:
@@ -241,19 +216,19 @@ def quantise(folder: Path, data: Path, seed: int, runs: list[HeldOutRun]) -> Gat
     nncf.set_log_level(logging.ERROR)
     records = read_artifact(data)
     parts, model = split(records, seed), Model(folder)
-    changes = held_out_changes(runs, model.config.heads, seed)
+    kept = runs[0].embeddings if runs else None
     metrics: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="imagetrust-quantise-") as scratch:
-        precisions = Precisions(model, parts["train"], seed, Path(scratch))
-        margins = margins_of(precisions, views_of(parts["calibration"], model))
-        validation = views_of(parts["validation"], model)
-        exact = logits_of(precisions.engine("fp32"), validation)
+        precisions = Precisions(model, parts["train"], seed, Path(scratch), kept)
+        changes = held_out_changes(runs, model.config.heads, seed, precisions if kept else None)
+        margins, validation = margins_of(precisions, parts["calibration"]), parts["validation"]
+        exact = precisions.logits("fp32", validation)
         for precision in precisions.fast:
-            plain = logits_of(precisions.engine(precision), validation)
-            fast = logits_of(precisions.engine(precision, margins[precision]), validation)
+            plain = precisions.logits(precision, validation)
+            fast = with_margins(model, margins[precision], exact, plain)
             tasks: dict[str, dict[str, Any]] = {}
             for task in TASKS:
-                labels = np.array([label_of(record, task) for record in parts["validation"]])
+                labels = np.array([label_of(record, task) for record in validation])
                 known = torch.from_numpy(labels != NO_LABEL)
                 again = model.margin(task, plain[task]) < margins[precision][task]
                 arguments = (model, task, exact[task][known])
