@@ -178,7 +178,7 @@ def margins_of(
 
 
 def with_margins(model: Model, margins: dict[str, float], exact: Tensors, fast: Tensors) -> Tensors:
-    """Return the logits that an engine gives: the exact ones where an answer is close to changing, the fast ones else."""
+    """Return what an engine gives: the exact logits where an answer is close to changing, else the fast ones."""
     far = torch.stack([model.margin(task, fast[task]) >= margins[task] for task in TASKS]).all(0)
     return {task: torch.where(far[:, None], fast[task], exact[task]) for task in TASKS}
 
