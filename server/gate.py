@@ -57,7 +57,7 @@ class Gate:
 
     @property
     def process(self) -> psutil.Process | None:
-        """nginx's master process, or None where the gate does not run."""
+        """The master process of nginx, or None where the gate does not run."""
         try:
             process = psutil.Process(int((self.folder / "nginx.pid").read_text()))
             ours = str(self._config) in " ".join(process.cmdline())  # another program may have the number by now
