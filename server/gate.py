@@ -1,7 +1,6 @@
 """The gate: nginx in front of TorchServe, which alone listens beyond loopback. docs/operations.md describes it."""
 
 import contextlib
-import json
 import os
 import secrets
 import shutil
@@ -19,11 +18,12 @@ from server.gate_config import Behind, GateError, GateSettings, read_callers, re
 from server.instance import ServerError, TorchServe
 
 START_TIMEOUT = 10  # seconds
+RELOAD_GRACE = 2.0
 LOG_BYTES = 100_000_000  # of the access log, and of the one before it
 _PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/nginx/sbin")  # which a user's PATH may leave out
 _MISSING = (
-    "nginx is not installed: `apt-get install nginx` (its binary is enough; it needs no root). "
-    "Without the gate TorchServe answers on loopback alone: make serve"
+    "nginx is not installed (apt-get install nginx; to run it needs no root). Without it TorchServe answers callers on "
+    "this machine alone"
 )
 
 
@@ -72,24 +72,32 @@ class Gate:
         return self.process is not None
 
     def write(self) -> bool:
-        """Write nginx's files and let nginx check them; return whether they differ from those before.
+        """Write nginx's files where they differ from those that are there; return whether they do.
 
-        The old files stay where the new ones are wrong. Raises GateError with nginx's own words, and ServerError where
-        TorchServe does not run.
+        nginx checks them, and the old ones stay where it does not accept the new ones. Raises GateError with nginx's
+        own words, and ServerError where TorchServe does not run.
         """
-        program = nginx()
         self._make_folders()
         texts = render(self.settings, self._behind(), self.folder)
         paths = {self.folder / name: text for name, text in texts.items()}
         before = {path: path.read_text() if path.exists() else None for path in paths}
+        if before == paths:
+            return False
         for path, text in paths.items():
             _write_private(path, text)
-        checked = subprocess.run([program, *self._arguments(), "-t", "-q"], capture_output=True, text=True)
+        try:
+            self.check()
+        except GateError:
+            for path, old in before.items():
+                path.unlink() if old is None else _write_private(path, old)
+            raise
+        return True
+
+    def check(self) -> None:
+        """Let nginx check the files as they are. Raises GateError with what it says."""
+        checked = subprocess.run([nginx(), *self._arguments(), "-t", "-q"], capture_output=True, text=True)
         if checked.returncode:
-            for path, text in before.items():
-                path.unlink() if text is None else _write_private(path, text)
-            raise GateError(f"nginx does not accept what the settings give:\n{checked.stderr.strip()}")
-        return before != paths
+            raise GateError(f"nginx does not accept {self._config}:\n{checked.stderr.strip()}")
 
     def start(self) -> None:
         """Start it and return when it answers. Raises GateError where it runs already or does not answer."""
@@ -103,24 +111,31 @@ class Gate:
         )  # fmt: skip
         if done.returncode:
             raise GateError(f"nginx does not start:\n{done.stderr.strip()}")
-        deadline = time.monotonic() + START_TIMEOUT
-        while not self.process:
-            if time.monotonic() > deadline:
-                raise GateError(f"nginx does not start; its log: {self.folder / 'logs' / 'error.log'}")
-            time.sleep(0.02)
+        if not _wait_until(self.is_running, START_TIMEOUT):
+            raise GateError(f"nginx does not start; its log: {self.folder / 'logs' / 'error.log'}")
 
-    def reload(self) -> bool:
+    def reload(self, grace: float = RELOAD_GRACE) -> bool:
         """Take changed settings, tokens and certificates into use; requests under way end as they began.
 
+        grace: seconds before, in which answers end their connections, so that no caller sends into a closing one.
         Return whether anything had changed. Raises GateError as `write`, and where the gate does not run.
         """
         process = self.process
         if not process:
             raise GateError(f"no gate runs in {self.folder}")
-        changed = self.write()
-        if changed:
+        if not self.write():
+            return False
+        closing = self.folder / "status" / "closing"
+        closing.touch()
+        try:
+            time.sleep(grace)
+            before = set(process.children())
             process.send_signal(signal.SIGHUP)
-        return changed
+            _wait_until(lambda: set(process.children()) - before, START_TIMEOUT)
+            time.sleep(min(grace, 0.2))  # the old workers stop listening only now
+        finally:
+            closing.unlink()
+        return True
 
     def stop(self, timeout: float | None = None) -> bool:
         """Take no more requests, end those under way and stop; return whether it ran.
@@ -168,8 +183,17 @@ class Gate:
             folder = self.folder / name
             folder.mkdir(parents=True, exist_ok=True)
         # nginx's workers pass through these where root has started it; secrets are readable by their owner alone.
-        for name in ("", "tmp", "status"):
+        for name in ("", "logs", "tmp", "status"):
             (self.folder / name).chmod(0o711)
+
+
+def _wait_until(true: Callable[[], object], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def _write_private(path: Path, text: str) -> None:
@@ -181,7 +205,7 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def unready(server: TorchServe) -> list[str]:
-    """Return what keeps a TorchServe from being ready: models whose default version has no READY worker, or itself."""
+    """Return what keeps a TorchServe from being ready: itself, or models whose default version has no READY worker."""
     try:
         answer = requests.get(f"{server.addresses.inference}/ping", headers=server.headers(), timeout=5)
         answer.raise_for_status()
@@ -192,6 +216,23 @@ def unready(server: TorchServe) -> list[str]:
         ]
     except (ServerError, requests.RequestException) as error:
         return [f"TorchServe: {error}"]
+
+
+def unready_machines(behind: Behind) -> list[str]:
+    """Return why no gate behind another is ready; nothing where one is."""
+    scheme, reasons = "https" if behind.certificate_authority else "http", []
+    for address in behind.rest:
+        try:
+            answer = requests.get(
+                f"{scheme}://{address}/health/ready", timeout=5, verify=behind.certificate_authority or None
+            )
+        except requests.RequestException as error:
+            reasons.append(f"{address}: {error}")
+            continue
+        if answer.status_code == 200:
+            return []
+        reasons.append(f"{address}: status {answer.status_code}")
+    return reasons
 
 
 def add_token(callers: Path, name: str) -> str:
@@ -236,8 +277,3 @@ def self_signed(folder: Path, name: str) -> tuple[Path, Path]:
         raise GateError(f"openssl makes no certificate for {name!r}: {error.stderr.strip()}") from error
     key.chmod(0o600)
     return certificate, key
-
-
-def log_lines(gate: Gate) -> list[dict]:
-    """Return the access log's lines, one object a request that was answered."""
-    return [json.loads(line) for line in gate.access_log.read_text().splitlines()] if gate.access_log.exists() else []

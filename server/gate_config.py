@@ -1,6 +1,7 @@
 """The gate's configuration: deploy/nginx/gate.toml and the callers' tokens to what nginx reads."""
 
 import grp
+import hashlib
 import json
 import os
 import pwd
@@ -20,7 +21,7 @@ from server.settings import ROOT
 DEPLOY = ROOT / "deploy" / "nginx"
 SETTINGS = DEPLOY / "gate.toml"
 OPTIONS = ("Class", "Detail", "Method", "Place")  # of the endpoints, by the names of their headers
-SIZES = ("small", "medium", "large")  # of requests, by their length
+POOLS = ("small", "medium", "large", "largest", "grpc_small", "grpc_large")  # requests by their length
 
 _CALLER = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{20,200}=*")  # RFC 6750, section 2.1
@@ -74,13 +75,16 @@ class GateSettings:
     large_requests_at_once: int
     all_requests_at_once: int
     all_large_requests_at_once: int
+    grpc_requests_at_once: int
     all_grpc_requests_at_once: int
     sender_seconds: int
     answer_seconds: int
     small_requests: int
     medium_requests: int
     large_requests: int
-    grpc_requests: int
+    largest_requests: int
+    grpc_small_requests: int
+    grpc_large_requests: int
     processes: int
     behind: Mapping[str, Any]
 
@@ -259,6 +263,7 @@ def render(settings: GateSettings, behind: Behind, folder: Path) -> dict[str, st
         "proxy_tls": _tls_behind("proxy", behind),
         "grpc_tls": _tls_behind("grpc", behind),
         "ssl": ssl,
+        "certificate_digest": _digest(settings.certificate, settings.certificate_key),
         "tls": _TLS.format(settings.certificate, settings.certificate_key) if ssl else "",
         "failures": (_FAILURES_OF_GATES if behind.are_gates else _FAILURES).strip(),
         "retry": "" if behind.are_gates else _fill(_RETRY, {"scheme": "http"}),
@@ -271,6 +276,7 @@ def render(settings: GateSettings, behind: Behind, folder: Path) -> dict[str, st
             for code in own
         ),
     }
+    values["asking"] = _fill(_ASKING, values).strip("\n")
     return {
         "nginx.conf": _fill((DEPLOY / "nginx.conf.template").read_text(), values),
         "callers.conf": _callers(read_callers(Path(settings.callers))),
@@ -286,8 +292,18 @@ _TLS = """
     ssl_session_cache shared:tls:2m;
     ssl_session_timeout 1h;
 """
+_ASKING = """
+            limit_req zone=rate burst={{burst}} nodelay;
+            limit_conn at_once {{requests_at_once}};
+            limit_conn large_at_once {{large_requests_at_once}};
+            limit_conn all {{all_requests_at_once}};
+            limit_conn all_large {{all_large_requests_at_once}};
+            {{failures}}
+            proxy_pass {{scheme}}://behind_$size$target;
+"""
 _FAILURES = """
             proxy_intercept_errors on;
+            error_page 418 = @closing;
             error_page 400 = @refused_behind;
             error_page 404 = /_answer/unknown_model;
             error_page 405 = /_answer/method_not_allowed;
@@ -324,6 +340,17 @@ _RETRY = """
 """
 
 
+def _digest(*paths: str) -> str:
+    """Return what changes with the content of files, so that a renewed certificate is a changed configuration."""
+    digest = hashlib.sha256()
+    for path in filter(None, paths):
+        try:
+            digest.update(Path(path).read_bytes())
+        except OSError as error:
+            raise GateError(f"{path} cannot be read: {error}") from error
+    return digest.hexdigest()
+
+
 def _fill(text: str, values: Mapping[str, Any]) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda name: str(values[name[1]]), text)
 
@@ -356,12 +383,12 @@ def _upstreams(settings: GateSettings, behind: Behind) -> str:
         texts.append(
             f'    split_clients "$request_id" $canary_{number} {{ {share:.2f}% "/{version}"; * ""; }}\n'
         )  # each request by itself, whatever its caller calls it
-    for size in (*SIZES, "grpc"):
-        addresses = behind.grpc if size == "grpc" else behind.rest
-        limit = getattr(settings, f"{size}_requests")
+    for pool in POOLS:
+        addresses = behind.grpc if pool.startswith("grpc") else behind.rest
+        limit = getattr(settings, f"{pool}_requests")
         servers = "\n".join(f"        server {address} max_conns={limit} fail_timeout=5s;" for address in addresses)
         texts.append(
-            f"    upstream behind_{size} {{\n        zone behind_{size} 64k;\n        least_conn;\n{servers}\n"
+            f"    upstream behind_{pool} {{\n        zone behind_{pool} 64k;\n        least_conn;\n{servers}\n"
             "        keepalive 32;\n    }\n"
         )
     return "".join(texts)
