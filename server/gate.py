@@ -60,8 +60,8 @@ class Gate:
         """The master process of nginx, or None where the gate does not run."""
         try:
             process = psutil.Process(int((self.folder / "nginx.pid").read_text()))
-            ours = str(self._config) in " ".join(process.cmdline())  # another program may have the number by now
-            if ours and process.status() != psutil.STATUS_ZOMBIE:
+            # Another program may have the number by now.
+            if str(self._config) in " ".join(process.cmdline()) and _is_alive(process):
                 return process
         except (OSError, ValueError, psutil.Error):
             pass
@@ -111,7 +111,7 @@ class Gate:
         )  # fmt: skip
         if done.returncode:
             raise GateError(f"nginx does not start:\n{done.stderr.strip()}")
-        if not _wait_until(self.is_running, START_TIMEOUT):
+        if not _wait_until(lambda: (master := self.process) and master.children(), START_TIMEOUT):
             raise GateError(f"nginx does not start; its log: {self.folder / 'logs' / 'error.log'}")
 
     def reload(self, grace: float = RELOAD_GRACE) -> bool:
@@ -146,14 +146,16 @@ class Gate:
         process = self.process
         if not process:
             return False
+        family = [process]
         with contextlib.suppress(psutil.NoSuchProcess):
-            family = [process, *process.children(recursive=True)]
+            family += process.children(recursive=True)
             process.send_signal(signal.SIGQUIT)
-            _, alive = psutil.wait_procs(family, timeout=self.settings.answer_seconds if timeout is None else timeout)
-            for straggler in alive:
+        limit = self.settings.answer_seconds if timeout is None else timeout
+        if not _wait_until(lambda: not any(map(_is_alive, family)), limit):
+            for straggler in family:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     straggler.kill()
-            psutil.wait_procs(alive, timeout=5)
+            _wait_until(lambda: not any(map(_is_alive, family)), 5)
         (self.folder / "nginx.pid").unlink(missing_ok=True)
         return True
 
@@ -185,6 +187,14 @@ class Gate:
         # nginx's workers pass through these where root has started it; secrets are readable by their owner alone.
         for name in ("", "logs", "tmp", "status"):
             (self.folder / name).chmod(0o711)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    # Nobody may have waited for one that has ended, where nginx's parent is the first process of a container.
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _wait_until(true: Callable[[], object], seconds: float) -> bool:
