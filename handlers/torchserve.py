@@ -77,7 +77,7 @@ class Endpoint:
                 if answer.status >= 500:
                     logger.error("request %s failed: %s", _request_id(context, index), answer.code)
                 answer = answer.as_json()
-                context.set_response_header(index, ERROR_HEADER, _text(answer))
+                context.set_response_header(index, ERROR_HEADER, _text(answer).replace("\x7f", "\\u007f"))
             elif isinstance(request, WrappedRequest):
                 answer = request.wrap(self.question, self.predictor.model.config.version, answer)
             bodies.append(_text(answer))

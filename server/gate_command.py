@@ -74,7 +74,7 @@ def _keep(gate: Gate, server: TorchServe) -> None:
     gate.start()
     _keeper_file(gate).write_text(str(os.getpid()))
     print(f"The gate runs: REST on {gate.settings.rest}, gRPC on {gate.settings.grpc}.", flush=True)
-    said: list[str] = []
+    said: list[str] | None = None
     try:
         while not ended.is_set():
             missing = _look(gate, server)

@@ -23,6 +23,7 @@ from server.gate import Gate, add_token, nginx, self_signed
 from server.gate_config import Behind, GateError, answers, read_callers, read_settings, render
 from server.instance import free_ports
 from tests.conftest import ROOT
+from tests.server.test_rest import SCHEMA, is_valid
 
 try:
     nginx()
@@ -311,6 +312,8 @@ def test_files_that_nginx_refuses_are_taken_back(make_gate, monkeypatch):
 
 
 def test_every_answer_has_a_status_a_code_of_grpc_and_a_message():
+    described = SCHEMA["$defs"]["gate_error"]["properties"]["error"]["properties"]["code"]["enum"]
+    assert set(described) == set(answers(read_settings()))
     for code, row in answers(read_settings()).items():
         assert 400 <= row["status"] < 600 and 0 < row["grpc"] <= 16, code
         assert row["message"].endswith(".") and not set("'\"$\\") & set(row["message"]), code
@@ -368,7 +371,8 @@ def test_refusals(make_gate, behind):
     ]  # fmt: skip
     for number, (status, code, answer) in enumerate(cases):
         assert (answer.status_code, code_of(answer)) == (status, code), (number, answer.text)
-        assert answer.headers["X-Request-Id"] and answer.headers["Cache-Control"] == "no-store"
+        assert is_valid(answer.json(), "gate_error") and answer.headers["X-Request-Id"]
+        assert answer.headers["Cache-Control"] == "no-store"
         assert ("WWW-Authenticate" in answer.headers) == (status == 401)
         assert ("Retry-After" in answer.headers) == (status in (429, 503))
         assert ("Allow" in answer.headers) == (status == 405)
