@@ -8,6 +8,7 @@ import ssl
 import stat
 import threading
 import time
+import traceback
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -827,6 +828,37 @@ def test_it_starts_once_and_leaves_nothing(make_gate, folder):
     assert not [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
     with pytest.raises(GateError, match="no gate runs"):
         gate.reload()
+
+
+@needs_nginx
+@pytest.mark.skipif(os.geteuid() != 0, reason="the other tests of this file run without root already")
+def test_it_needs_no_root(folder):
+    """A body that goes to the disk, readiness and a reload, in a process that has given root away."""
+    open_for_workers(folder).chmod(0o777)
+    nobody, (rest, grpc) = 65534, free_ports(2)
+    child = os.fork()
+    if not child:
+        try:
+            os.setgroups([])
+            os.setgid(nobody)
+            os.setuid(nobody)
+            token = add_token(folder / "callers", "alice")
+            changes = {"callers": str(folder / "callers"), "rest": f"127.0.0.1:{rest}", "grpc": f"127.0.0.1:{grpc}"}
+            nothing = Behind(("127.0.0.1:1",), ("127.0.0.1:2",), "t")
+            own = Gate(folder / "gate", read_settings(changes=changes), lambda: nothing)
+            own.start()
+            assert own.process.username() != "root"
+            assert code_of(post(own, token=token, data=bytes(3_000_000))) == "unavailable"
+            own.set_ready(True)
+            assert requests.get(f"http://{own.settings.rest}/health/ready", timeout=9).status_code == 200
+            second = add_token(folder / "callers", "bob")
+            assert own.reload(0.1) and code_of(post(own, token=second, data=b"p")) == "unavailable"
+            assert own.stop(5)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 @needs_nginx

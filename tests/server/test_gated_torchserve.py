@@ -29,17 +29,28 @@ pytestmark = needs_nginx
 
 
 @pytest.fixture(scope="module")
-def gate(server, tmp_path_factory):
+def make_gate(server, tmp_path_factory):
+    """Start a gate before the server, with changed settings."""
     folder = open_for_workers(tmp_path_factory.mktemp("g"))
     callers = folder / "callers"
     callers.write_text(f"alice {TOKEN}\nbob {OTHER}\n")
     callers.chmod(0o600)
-    rest, grpc_port = free_ports(2)
-    changes = {"callers": str(callers), "rest": f"127.0.0.1:{rest}", "grpc": f"127.0.0.1:{grpc_port}"}
-    running = Gate(folder / "gate", read_settings(changes=changes), lambda: torchserve(server))
-    running.start()
-    yield running
-    running.stop(10)
+    with contextlib.ExitStack() as stack:
+
+        def made(**changes: object) -> Gate:
+            rest, grpc_port = free_ports(2)
+            addresses = {"callers": str(callers), "rest": f"127.0.0.1:{rest}", "grpc": f"127.0.0.1:{grpc_port}"}
+            running = Gate(folder / str(rest), read_settings(changes=addresses | changes), lambda: torchserve(server))
+            running.start()
+            stack.callback(running.stop, 10)
+            return running
+
+        yield made
+
+
+@pytest.fixture(scope="module")
+def gate(make_gate) -> Gate:
+    return make_gate()
 
 
 @pytest.fixture(scope="module")
@@ -228,6 +239,23 @@ def test_grpc_calls_have_a_name_and_a_line(gate, photo):
     time.sleep(0.1)
     line = json.loads(gate.access_log.read_text().splitlines()[-1])
     assert (line["id"], line["caller"], line["grpc_status"], line["protocol"]) == ("grpc-1", "alice", "0", "HTTP/2.0")
+
+
+def test_grpc_messages_are_counted_by_their_bytes(make_gate, photo):
+    """Their length is known when they are whole: large ones wait for nobody, small ones pass beside them."""
+    narrow = make_gate(grpc_large_requests=1)
+    large, small = encoded(photo.resize((2400, 1800)), "BMP"), encoded(photo, "PNG")
+
+    def ask_for(data: bytes) -> str:
+        try:
+            return "error" if "error" in client.ask("authenticity", data) else "OK"
+        except grpc.RpcError as error:
+            return error.code().name
+
+    with GrpcClient(narrow.settings.grpc, TOKEN) as client, ThreadPoolExecutor(16) as pool:
+        outcomes = Counter(pool.map(ask_for, [large] * 8))
+        assert set(outcomes) == {"OK", "UNAVAILABLE"}, outcomes
+        assert Counter(pool.map(ask_for, [small] * 16)) == {"OK": 16}
 
 
 def test_torchserve_sees_nothing_of_a_call_that_is_not_whole(gate, server):
