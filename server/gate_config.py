@@ -25,6 +25,7 @@ POOLS = ("small", "medium", "large", "largest", "grpc_small", "grpc_large")  # r
 
 _CALLER = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{20,200}=*")  # RFC 6750, section 2.1
+_TOKEN_BEHIND = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}")  # TorchServe's are short
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?")
 _MODEL = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -162,6 +163,11 @@ def _check(settings: GateSettings, path: Path) -> None:
             raise GateError(f"{path}: {origin!r} is not an origin such as https://app.example.com")
     if bool(settings.certificate) != bool(settings.certificate_key):
         raise GateError(f"{path}: certificate and certificate_key go together")
+    behind = settings.behind
+    if len({bool(behind[name]) for name in ("rest", "grpc", "token")}) > 1:
+        raise GateError(f"{path}: rest, grpc and token of [behind] go together")
+    if bool(behind["certificate_authority"]) != bool(behind["certificate_name"]):
+        raise GateError(f"{path}: certificate_authority and certificate_name of [behind] go together")
     for address in (settings.rest, settings.grpc):
         if not (settings.certificate or settings.tls_ends_elsewhere or _is_loopback(address)):
             raise GateError(
@@ -284,7 +290,6 @@ def render(settings: GateSettings, behind: Behind, folder: Path) -> dict[str, st
     }
 
 
-_TOKEN_BEHIND = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}")
 _TLS = """
     ssl_certificate "{}";
     ssl_certificate_key "{}";
@@ -380,9 +385,8 @@ def _targets(canaries: Mapping[str, tuple[str, float]]) -> str:
 def _upstreams(settings: GateSettings, behind: Behind) -> str:
     texts = []
     for number, (version, share) in enumerate(behind.canaries.values()):
-        texts.append(
-            f'    split_clients "$request_id" $canary_{number} {{ {share:.2f}% "/{version}"; * ""; }}\n'
-        )  # each request by itself, whatever its caller calls it
+        # By nginx's own name of a request, which no caller chooses.
+        texts.append(f'    split_clients "$request_id" $canary_{number} {{ {share:.2f}% "/{version}"; * ""; }}\n')
     for pool in POOLS:
         addresses = behind.grpc if pool.startswith("grpc") else behind.rest
         limit = getattr(settings, f"{pool}_requests")
@@ -414,9 +418,10 @@ def _user(folder: Path) -> str:
     """
     if os.geteuid():
         return ""
-    for closed in (parent for parent in (folder, *folder.parents) if not parent.stat().st_mode & stat.S_IXOTH):
+    closed = [str(path) for path in (folder, *folder.parents) if not path.stat().st_mode & stat.S_IXOTH]
+    if closed:
         raise GateError(
-            f"root starts the gate, which then works as another user and cannot reach {closed}: "
+            f"root starts the gate, which then works as another user and cannot pass {', '.join(closed)}: "
             "start it as its own user, or allow others to pass (chmod o+x)"
         )
     known = {entry.pw_name for entry in pwd.getpwall()}

@@ -175,6 +175,8 @@ def log_of(gate: Gate) -> list[dict]:
         ('burst = "9"', "must be int"),
         ("bursts = 9", "no setting bursts"),
         ("[behind]\nrests = []", "no setting rests"),
+        ('[behind]\nrest = ["a:1"]\ngrpc = ["a:2"]', "rest, grpc and token of .behind. go together"),
+        ('[behind]\ncertificate_name = "a"', "certificate_authority and certificate_name"),
         ("rest = ", "cannot be read"),
     ],
 )  # fmt: skip
