@@ -10,7 +10,7 @@ VERSION ?=
 TRUST_ANCHORS ?=
 FROM := $(PWD)
 
-.PHONY: help serve ask token logs status stop test lint format load bench archives train evaluate release clean
+.PHONY: help serve gate ask token logs status stop test lint format load bench archives train evaluate release clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -20,6 +20,9 @@ help: ## this list
 
 serve: archives ## install, build the archives, start the server, ask about a photograph
 	@$(PY) -m server start --demonstrate
+
+gate: .venv/serve.stamp ## put nginx in front of the running server, for callers on other machines
+	@$(PY) -m server gate start
 
 ask: .venv/serve.stamp ## ask about an image of your own: make ask PICTURE=path
 	@test -n "$(PICTURE)" || { echo "Say which: make ask PICTURE=path/to/image.jpg"; exit 2; }
@@ -35,7 +38,7 @@ status: .venv/serve.stamp ## say whether the server runs, and with which workers
 	@$(PY) -m server status
 
 stop: ## stop the server
-	@test ! -x $(PY) || $(PY) -m server stop
+	@test ! -x $(PY) || { $(PY) -m server gate stop; $(PY) -m server stop; }
 
 # A process that has served by OpenVINO and then trains has crashed: tests of training run apart from the others, and the
 # three files that train for long have a process each.

@@ -284,13 +284,14 @@ def _worker_settings(setup: Setup) -> dict[str, int]:
     }
 
 
-def _build_one(store: Path, setup: Setup) -> None:
-    build(TASK, setup.release, store, settings=_worker_settings(setup))
+def build_one(store: Path, setup: Setup) -> None:
+    """Build the archive of one endpoint with the workers of a setup."""
+    build(setup.serving, TASK, store, settings=_worker_settings(setup))
 
 
 def _build_all(store: Path, setup: Setup) -> None:
     for question in QUESTIONS:
-        build(question, setup.release, store, settings={"minWorkers": 1, "maxWorkers": 1})
+        build(setup.serving, question, store, settings={"minWorkers": 1, "maxWorkers": 1})
 
 
 def _build_stock(store: Path, setup: Setup) -> None:
@@ -327,7 +328,7 @@ def _litserve(batched: bool) -> Program:
 
 def one_question() -> list[System]:
     """Return everything that says whether an image is generated, in the order of the table."""
-    imagetrust, stock = TorchServeServer([TASK], _build_one), TorchServeServer(["stock"], _build_stock)
+    imagetrust, stock = TorchServeServer([TASK], build_one), TorchServeServer(["stock"], _build_stock)
     return [
         *InProcess().systems(),
         imagetrust.rest(REST, TASK),

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 MODEL = "model"  # the folder in an archive that holds the model
 _PHRASES = {400: "Bad Request", 500: "Internal Server Error"}
+# Holds an error's body too: the gate tells by it our own answers from those of TorchServe with the same status.
+ERROR_HEADER = "ImageTrust-Error"
 
 
 class Endpoint:
@@ -72,13 +74,26 @@ class Endpoint:
                 answer = {"models": [msgspec.to_builtins(self.predictor.model.config)]}
             elif isinstance(answer, AnswerError):
                 context.set_response_status(answer.status, _PHRASES[answer.status], index)
+                if answer.status >= 500:
+                    logger.error("request %s failed: %s", _request_id(context, index), answer.code)
                 answer = answer.as_json()
+                context.set_response_header(index, ERROR_HEADER, _text(answer).replace("\x7f", "\\u007f"))
             elif isinstance(request, WrappedRequest):
                 answer = request.wrap(self.question, self.predictor.model.config.version, answer)
-            # TorchServe would indent an object, which takes Python's slow encoder and a tenth more bytes.
-            bodies.append(json.dumps(answer, separators=(",", ":"), allow_nan=False))
+            bodies.append(_text(answer))
         end_streams(context, len(data))
         return bodies
+
+
+def _text(answer: object) -> str:
+    # TorchServe would indent an object, which takes Python's slow encoder and a tenth more bytes.
+    return json.dumps(answer, separators=(",", ":"), allow_nan=False)
+
+
+def _request_id(context: Any, index: int) -> str:
+    """Return what the gate called an item of the batch, or "-" for one that came past it."""
+    headers = {name.lower(): value for name, value in context.get_all_request_header(index).items()}
+    return str(headers.get("x-request-id", "-"))
 
 
 _retrieve_data = Service.retrieve_data_for_inference

@@ -1,4 +1,4 @@
-"""Runs the server: `python -m server start|ask|token|status|stop`. `make serve` and `make stop` call this."""
+"""Runs the server: `python -m server start|ask|token|status|stop|gate`. `make serve` and `make stop` call this."""
 
 import argparse
 import hashlib
@@ -10,6 +10,8 @@ from pathlib import Path
 import requests
 
 from clients.rest import ask_file
+from server import gate_command
+from server.gate import nginx
 from server.instance import ServerError, TorchServe, summarise
 from server.report import readable
 from server.samples import photograph
@@ -73,6 +75,11 @@ Logs:   make logs      (files in {_relative(server.logs)})
 Stop:   make stop
 Tests:  make test"""
     )
+    try:
+        nginx()
+        print("Callers on other machines:   make gate   (docs/operations.md)")
+    except ServerError as error:
+        print(f"Not for callers on other machines yet: {error}.")
 
 
 def _relative(path: Path) -> Path:
@@ -123,6 +130,7 @@ def main() -> None:
     token.add_argument("--renew", action="store_true", help="make new tokens first; the old ones stop working")
     commands.add_parser("status", help="say whether it runs and where")
     commands.add_parser("stop", help="stop it")
+    gate_command.add_arguments(commands.add_parser("gate", help="run nginx in front of it, for callers elsewhere"))
     arguments = parser.parse_args()
 
     os.environ["NO_PROXY"] = "127.0.0.1"  # the server is on this machine; a proxy would look for it on its own
@@ -150,6 +158,8 @@ def main() -> None:
                 print(f"The server runs, process {process.pid}, at {server.addresses.inference}.")
                 for name in server.model_names():
                     print(f"  {name}: {summarise(server.describe(name))}")
+            case "gate":
+                gate_command.run(arguments, server)
             case "stop":
                 print("The server has stopped." if server.stop() else "No server runs.")
     except (ServerError, requests.RequestException) as error:

@@ -1,7 +1,10 @@
 """The baselines start, answer as the predictor does, are measured, and are gone afterwards."""
 
+import zipfile
+
 import psutil
 import pytest
+import yaml
 
 from benchmarks import systems
 from benchmarks.blocks import agreement, interleave, measure_idle
@@ -34,6 +37,13 @@ def test_every_baseline_answers_as_the_predictor_does(serving_folder, folder):
         assert name in EAGER or found["same_labels"] == 1, name
         assert measured[name].cpu_ms[0] > 0 and len(measured[name].latencies) == 4, name
     assert not [process for process in started if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_the_archive_of_a_setup_is_built(serving_folder, tmp_path):
+    systems.build_one(tmp_path, Setup(RELEASE, serving_folder, workers=3, batch_size=5, batch_delay=7))
+    with zipfile.ZipFile(tmp_path / f"{systems.TASK}.mar") as archive:
+        settings = yaml.safe_load(archive.read("model-config.yaml"))
+    assert (settings["minWorkers"], settings["batchSize"], settings["maxBatchDelay"]) == (3, 5, 7)
 
 
 @pytest.mark.parametrize(

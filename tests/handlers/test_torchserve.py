@@ -13,7 +13,8 @@ from handlers.authenticity import Authenticity
 from handlers.explanation import Explanation
 from handlers.generator_type import GeneratorType
 from handlers.read_request import Repeated
-from handlers.torchserve import MODEL, retrieve_data
+from handlers.torchserve import ERROR_HEADER, MODEL, retrieve_data
+from imagetrust.errors import PredictionError, RequestError
 from imagetrust.predictor import QUESTIONS
 from tests.procedural import encoded
 
@@ -58,7 +59,21 @@ def test_a_batch_keeps_its_order_statuses_and_types(endpoint, make_context, phot
     assert [context.get_response_status(index)[0] for index in range(3)] == [200, 400, 200]
     assert bodies[1]["error"]["code"] == "unknown_format" and "error" not in bodies[0]
     headers = context.get_response_headers(0)
-    assert headers["content-type"] == "application/json"
+    assert headers["content-type"] == "application/json" and ERROR_HEADER not in headers
+
+
+@pytest.mark.parametrize("message", ["two\nlines\r\n", "é 你 \U0001f600", 'a "quoted" one', "\0\x7f"])
+def test_an_error_is_in_a_header_too(endpoint, make_context, monkeypatch, caplog, message):
+    """One line of printable ASCII whatever it says, and the log names a request that failed here as the gate does."""
+    failed, refused = PredictionError(), RequestError("broken_picture", message)
+    monkeypatch.setattr(endpoint.predictor, "predict", lambda requests, question: [failed, refused])
+    context = make_context(2, {"X-Request-Id": "order-7"})
+    bodies = endpoint.handle([{"body": b"one"}, {"body": b"two"}], context)
+    for index, body in enumerate(bodies):
+        value = context.get_response_headers(index)[ERROR_HEADER]
+        assert json.loads(value) == json.loads(body) and value.isascii() and value.isprintable()
+    assert json.loads(bodies[1])["error"]["message"] == message
+    assert [line.getMessage() for line in caplog.records] == ["request order-7 failed: internal"]
 
 
 @pytest.mark.parametrize(
