@@ -13,8 +13,13 @@ from imagetrust.models.backbone import Backbone
 from imagetrust.models.config import TASKS, WEIGHTS, Head, ModelConfig, Thresholds
 
 MODEL_STORE = Path(__file__).resolve().parent.parent / "model_store"
-CURRENT = MODEL_STORE / (MODEL_STORE / "current").read_text().strip()  # what the archives serve
+CURRENT = MODEL_STORE / (MODEL_STORE / "current").read_text().split()[0]  # what the archives serve by default
 RELEASE = MODEL_STORE / "0.3"  # whose network is small: most of what tests hold of serving does not depend on it
+
+
+def archive_of(endpoint: str, version: str = RELEASE.name) -> str:
+    """The name of an endpoint's archive."""
+    return f"{endpoint}-{version}.mar"
 
 
 def untrained_release(folder: Path, backbone: Backbone, *views: ViewRule, size: int | None = None) -> Path:

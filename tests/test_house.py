@@ -35,11 +35,11 @@ def imported(package: str) -> dict[str, set[str]]:
 MAY_IMPORT = {
     "imagetrust": set(),
     "handlers": {"imagetrust"},
-    "archive_scripts": {"imagetrust"},
+    "archive_scripts": {"imagetrust", "server"},
     "training": {"evaluation", "imagetrust"},
     "evaluation": {"training", "imagetrust"},
     "clients": set(),
-    "server": {"clients"},
+    "server": {"clients", "imagetrust"},
     "measuring": {"server"},
     "loadtests": {"measuring", "clients", "server", "imagetrust"},
     "benchmarks": {"measuring", "archive_scripts", "server", "clients", "handlers", "imagetrust"},

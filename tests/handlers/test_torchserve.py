@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import shutil
 
 import pytest
 from ts.context import Context, RequestProcessor
@@ -13,19 +12,19 @@ from handlers.authenticity import Authenticity
 from handlers.explanation import Explanation
 from handlers.generator_type import GeneratorType
 from handlers.read_request import Repeated
-from handlers.torchserve import MODEL, retrieve_data
+from handlers.torchserve import retrieve_data
 from imagetrust.predictor import QUESTIONS
+from server.archive import admit
 from tests.procedural import encoded
+from tests.releases import RELEASE
 
 ENDPOINTS = {endpoint.question: endpoint for endpoint in (Authenticity, GeneratorType, Explanation)}
 
 
 @pytest.fixture(scope="module")
-def archive_folder(serving_folder, tmp_path_factory):
-    """An unpacked archive, as far as an endpoint looks at it."""
-    folder = tmp_path_factory.mktemp("archive")
-    shutil.copytree(serving_folder, folder / MODEL)
-    return folder
+def archive_folder(archives, tmp_path_factory):
+    """An unpacked archive."""
+    return admit(archives / f"explanation-{RELEASE.name}.mar", tmp_path_factory.mktemp("store")).folder
 
 
 @pytest.fixture(scope="module")
