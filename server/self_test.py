@@ -82,5 +82,8 @@ def answered_tasks(answer: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def verdicts(answer: Mapping[str, Any]) -> dict[str, str]:
-    """Return what each task says: the verdict, or the family."""
-    return {task: part.get("verdict") or part["family"] for task, part in answered_tasks(answer).items()}
+    """Return what each task says: the family, or the verdict with the label, which `uncertain` hides."""
+    return {
+        task: f"{part['verdict']} ({part['label']})" if "verdict" in part else part["family"]
+        for task, part in answered_tasks(answer).items()
+    }
