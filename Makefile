@@ -17,7 +17,7 @@ help: ## this list
 	@echo
 	@echo "Variables: PYTHON=$(PYTHON) DATA=$(DATA) WILD=$(WILD) RECIPE=$(RECIPE) VERSION=$(VERSION)"
 
-serve: archives ## install, build the archives, start the server, ask about a photograph
+serve: archives ## install, build the archives, start the server if none runs, ask about a photograph
 	@$(PY) -m server start --demonstrate
 
 ask: .venv/serve.stamp ## ask about an image of your own: make ask PICTURE=path
@@ -28,7 +28,7 @@ token: .venv/serve.stamp ## print the token that requests need
 	@$(PY) -m server token
 
 logs: ## follow the server's logs
-	@tail -n 40 -F .server/logs/ts_log.log .server/logs/model_log.log
+	@tail -n 40 -F .server/logs/supervisor.log .server/logs/ts_log.log .server/logs/model_log.log
 
 status: .venv/serve.stamp ## say whether the server runs, and with which workers
 	@$(PY) -m server status
@@ -61,7 +61,7 @@ load: .venv/load.stamp ## let Locust's users loose on the running server for hal
 bench: .venv/load.stamp ## measure what an answer costs, here and with other servers (docs/benchmarks.md)
 	@$(PY) -m benchmarks.compare
 
-archives: .venv/serve.stamp ## build model_store/*.mar from the release that model_store/current names
+archives: .venv/serve.stamp ## build the archives of the releases that model_store/current names
 	@$(PY) -m archive_scripts.build
 
 train: .venv/train.stamp ## train a backbone with two heads: make train DATA=root RECIPE=file
@@ -71,7 +71,7 @@ train: .venv/train.stamp ## train a backbone with two heads: make train DATA=roo
 
 evaluate: .venv/train.stamp ## score the served release by every protocol on DATA and WILD
 	@test -d "$(DATA)" || { echo "No data set at $(DATA). Evaluation needs an ArtiFact root: make evaluate DATA=path"; exit 2; }
-	$(PY) -m evaluation.report --release "model_store/$$(cat model_store/current)" --data "$(DATA)" \
+	$(PY) -m evaluation.report --release "model_store/$$(head -n 1 model_store/current)" --data "$(DATA)" \
 	  $(if $(wildcard $(WILD)),--wild "$(WILD)")
 
 release: .venv/train.stamp ## train, calibrate, quantise, score and release: make release VERSION=0.5 RECIPE=file

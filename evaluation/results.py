@@ -9,8 +9,8 @@ MODEL_STORE = Path(__file__).resolve().parent.parent / "model_store"
 
 
 def current_release(store: Path = MODEL_STORE) -> Path:
-    """Return the folder of the release that is served."""
-    return store / (store / "current").read_text().strip()
+    """Return the folder of the release that is served by default."""
+    return store / (store / "current").read_text().split()[0]
 
 
 def main() -> None:

@@ -115,7 +115,8 @@ class Management:
             return None
         with path.open("rb") as log:
             log.seek(start if start <= path.stat().st_size else 0)
-            lines = [line.decode(errors="replace") for line in log if f"-{name}_{version}-".encode() in line]
+            # The name of the thread that logs what a worker says: `W-9000-NAME_VERSION-stdout`.
+            lines = [line.decode(errors="replace") for line in log if f"-{name}_{version}-std".encode() in line]
         if not any("Backend worker process died" in line for line in lines):
             return None
         said = [line.rpartition("MODEL_LOG - ")[2].strip() for line in lines if "Error" in line]

@@ -22,6 +22,10 @@ class Addresses:
     grpc_inference: str
     grpc_management: str
 
+    def inference_ports(self) -> list[int]:
+        """Return the ports on which callers are answered, of REST and of gRPC."""
+        return [urlsplit(self.inference).port, int(self.grpc_inference.rpartition(":")[2])]
+
     def ports(self) -> list[int]:
         """All five port numbers."""
         urls = (self.inference, self.management, self.metrics)

@@ -43,7 +43,9 @@ STORE = "store"  # the unpacked archives, TorchServe's model store
 ROUND = 1.0  # seconds between two comparisons
 MAX_LOG = 4_000_000  # bytes
 DRAIN_TIMEOUT = 30  # seconds that requests in flight may take once no more are admitted
-QUIET = 1.0  # seconds without a queue and without a computing worker: nothing is in flight
+# Seconds without a queue and without a computing worker after which nothing is in flight, though callers are connected:
+# a batch of two may wait for a manifest's host for six (imagetrust/provenance/bounds.py).
+QUIET = 7.0
 MAX_SILENCE = 60  # seconds that the management API may be silent: a hostile request can hold it for 29
 RETEST = 60  # seconds after which a version is tested anew, though its workers are the same
 PATIENCE = 20  # seconds without any worker, loading ones aside: TorchServe retries after 0 to 55
@@ -445,27 +447,39 @@ class Supervisor:
         (self.server.folder / READY).unlink(missing_ok=True)
         if self.gate and self.gate.is_running():
             self.gate.stop()
-        deadline = time.monotonic() + DRAIN_TIMEOUT
-        while self.server.process and time.monotonic() < deadline and not self._idle():
-            pass
+        quiet_since, deadline = time.monotonic(), time.monotonic() + DRAIN_TIMEOUT
+        computed = self._computed()
+        while self._has_callers() and time.monotonic() < min(deadline, quiet_since + QUIET):
+            time.sleep(0.2)
+            before, computed = computed, self._computed()
+            if computed - before > 0.01 or self._queued():
+                quiet_since = time.monotonic()
         self.server.stop()
         self.server.clean()
         (self.server.folder / STATUS).unlink(missing_ok=True)
         logger.info("ended")
 
-    def _idle(self) -> bool:
-        """Watch for a moment whether no request waits and no worker computes."""
-        before = self._computed()
-        time.sleep(QUIET)
+    def _has_callers(self) -> bool:
+        """Whether anybody is connected who may wait for an answer."""
+        process = self.server.process
+        if not process:
+            return False
+        ports = self.server.addresses.inference_ports()
         try:
-            queued = sum(
+            connections = process.net_connections("tcp")
+        except psutil.Error:
+            return False
+        return any(one.status == psutil.CONN_ESTABLISHED and one.laddr.port in ports for one in connections)
+
+    def _queued(self) -> int:
+        try:
+            return sum(
                 described["jobQueueStatus"]["pendingRequests"]
                 for name in self.management.names()
                 for described in self.management.versions(name).values()
             )
         except (ServerError, requests.RequestException):
-            queued = 0
-        return not queued and self._computed() - before < 0.05 * QUIET
+            return 0
 
     def _computed(self) -> float:
         """Return the seconds of the processor that TorchServe's workers have used."""
