@@ -43,7 +43,10 @@ def start(folder: Path, changes: dict[str, str], workers: dict[str, int]) -> Non
     server = TorchServe(folder)
     if supervisor := supervisor_of(folder):
         print(f"The server already runs, process {supervisor.pid}. It is left as it is:")
-        print_versions(server)
+        if problems := read_problems(folder):
+            print("  not ready: " + "; ".join(problems))
+        else:
+            print_versions(server)
         if read_started(folder) != {"settings": instance_settings(CONFIG, changes), "workers": workers}:
             print("Its settings were others. To change over: make stop, then make serve.")
         elif (desired := Desired.read(folder)) and desired.made_from != wanted_archives(changes):

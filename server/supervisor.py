@@ -188,6 +188,8 @@ class Supervisor:
             if before and (before.made_from == files or self.server.process):
                 if before.made_from != files:
                     logger.warning("The settings name other archives; what runs is left. Stop it to change over.")
+                if not self.server.process:
+                    self._take_rebuilt(before)
                 return before
             desired = Desired(files, {})
             for file in files:
@@ -200,6 +202,20 @@ class Supervisor:
                 model.versions[model.default].workers = number
             desired.write(self.server.folder)
             return desired
+
+    def _take_rebuilt(self, desired: Desired) -> None:
+        """Serve what was built anew in the same version, and mend what was damaged on disk."""
+        for name, model in desired.models.items():
+            for version, served in model.versions.items():
+                try:
+                    archive = admit(Path(self.settings["model_store"]) / served.archive, self.store)
+                except ArchiveError as error:
+                    logger.warning("%s; what was unpacked of it before is served, where it is there", error)
+                    continue
+                if (archive.name, archive.version) == (name, version) and archive.contents != served.contents:
+                    logger.warning("%s has been built anew: serving it", served.archive)
+                    served.contents = archive.contents
+        desired.write(self.server.folder)
 
     def _sweep_store(self, desired: Desired) -> None:
         """Remove unpacked archives that nobody wants any more."""

@@ -75,6 +75,13 @@ def test_serving_needs_no_test_or_training_package(package):
             assert PROVIDED_BY.get(name, name) in allowed, f"{package}/{module} imports {name}"
 
 
+def test_the_server_starts_without_torch():
+    """A supervisor holds little memory, and a rollback does not wait for seconds of imports."""
+    program = "import sys, server.__main__; print(*{'torch', 'openvino', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 def test_every_package_is_pinned():
     dependencies, extras = described()
     lines = (ROOT / "constraints.txt").read_text().splitlines()

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 
 import pytest
 from ts.context import Context, RequestProcessor
@@ -123,3 +124,16 @@ def test_the_bodies_of_kserve_on_every_endpoint(endpoint, make_context, photo):
     )
     assert first == {"predictions": [plain]}
     assert json.loads(second["outputs"][0]["data"][0]) == plain and second["model_name"] == endpoint.question
+
+
+@pytest.mark.parametrize(
+    "name", ["model/network.fp32.bin", "model/network.int8.xml", "model/weights.safetensors", "model/gate.json"]
+)
+def test_a_worker_loads_no_model_that_lost_a_part(archive_folder, make_context, tmp_path, name):
+    damaged = shutil.copytree(archive_folder, tmp_path / "damaged")
+    content = (damaged / name).read_bytes()
+    (damaged / name).write_bytes(content[: len(content) // 2].ljust(len(content), b"\0"))
+    context = make_context(1)
+    context.system_properties["model_dir"] = str(damaged)
+    with pytest.raises(ValueError, match=f"{name} has SHA-256"):
+        Authenticity().initialize(context)

@@ -15,6 +15,7 @@ import psutil
 import pytest
 import requests
 
+from archive_scripts.build import ENDPOINTS, write_archive
 from clients.rest import ask
 from server.__main__ import stop, supervisor_of
 from server.archive import Archive
@@ -226,6 +227,52 @@ def test_tries_come_later_and_later(monkeypatch):
     assert tried == [0, 1, 3, 7, 15, 23]
     back_off.reset()
     assert back_off.due()
+
+
+def test_an_archive_built_anew_is_taken_at_a_start(tmp_path):
+    """In the same version: a developer's way. While TorchServe runs, and after its end, what was unpacked is served."""
+    code, store = tmp_path / "m.py", tmp_path / "store"
+    store.mkdir()
+    server = SimpleNamespace(folder=tmp_path / "server", process=None)
+    built = []
+    for text in ("first", "second"):
+        code.write_text(text)
+        write_archive(store / "m-1.mar", "m", "1", {}, {"m.py": code})
+        supervisor = Supervisor(server, {"model_store": str(store)}, {})
+        served = supervisor._first_desired().models["m"].versions["1"]
+        built.append(served.contents)
+        assert (supervisor._watch("m", "1", served).archive.folder / "m.py").read_text() == text
+    assert built[0] != built[1] and Desired.read(server.folder).models["m"].versions["1"].contents == built[1]
+    (store / "m-1.mar").write_bytes(b"half of a copy")
+    assert (
+        Supervisor(server, {"model_store": str(store)}, {})._first_desired().models["m"].versions["1"].contents
+        == built[1]
+    )
+
+
+@pytest.mark.parametrize("current", ["1", "2\n1\n"])
+def test_another_current_makes_the_state_anew(tmp_path, current):
+    """Unless TorchServe runs: then a roll-out may be under way."""
+    (tmp_path / "m.py").write_text("pass")
+    store = tmp_path / "store"
+    store.mkdir()
+    for endpoint in ENDPOINTS:
+        for version in ("0", "1", "2"):
+            write_archive(
+                store / f"{endpoint}-{version}.mar", endpoint, version, {}, {f"{endpoint}.py": tmp_path / "m.py"}
+            )
+    server = SimpleNamespace(folder=tmp_path / "server", process=None)
+    (store / "current").write_text("0")
+    before = Supervisor(server, {"model_store": str(store)}, {})._first_desired()
+    (store / "current").write_text(current)
+    server.process = SimpleNamespace(pid=1)
+    assert Supervisor(server, {"model_store": str(store)}, {})._first_desired() == before
+    server.process = None
+    after = Supervisor(server, {"model_store": str(store)}, {})._first_desired()
+    for endpoint in ENDPOINTS:
+        assert after.models[endpoint].default == current.split()[0]
+        assert [version for version, _ in after.models[endpoint].ordered()] == current.split()
+        assert after.sharing(endpoint) == len(current.split())
 
 
 class FakeGate:
