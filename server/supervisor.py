@@ -134,6 +134,7 @@ class Supervisor:
         self.store = server.folder / STORE
         self.ending = threading.Event()
         self._watched: dict[tuple[str, str], Watched] = {}
+        self._refused: dict[tuple[str, str], tuple[BackOff, str]] = {}  # archives that do not stand, and why
         self._starting, self._gate_starting, self._renewing = BackOff(), BackOff(), BackOff()
         self._heard = time.monotonic()
         self._gate_knows: object = None
@@ -232,8 +233,16 @@ class Supervisor:
         """Return what is known of a version whose archive stands. Raises ArchiveError where it does not."""
         watched = self._watched.get((name, version))
         if watched is None or watched.archive.contents != served.contents:
+            back_off, reason = self._refused.get((name, version), (BackOff(MAX_BACK_OFF), ""))
+            if not back_off.due():  # reading a large archive each second would keep the machine busy
+                raise ArchiveError(reason)
             folder = self.store / folder_name(name, version, served.contents)
-            archive = admit_again(Path(self.settings["model_store"]) / served.archive, folder, served)
+            try:
+                archive = admit_again(Path(self.settings["model_store"]) / served.archive, folder, served)
+            except ArchiveError as error:
+                self._refused[name, version] = back_off, str(error)
+                raise
+            self._refused.pop((name, version), None)
             watched = self._watched[name, version] = Watched(archive, read_self_test(archive.folder))
         return watched
 
@@ -246,6 +255,7 @@ class Supervisor:
     def _launch(self, desired: Desired) -> None:
         """Start TorchServe with every version whose archive stands. Raises ServerError where it does not start."""
         self._watched.clear()
+        self._refused.clear()
         folders, described, refused = [], {}, []
         for name, model in desired.models.items():
             for version, served in model.ordered():

@@ -18,7 +18,7 @@ import requests
 from archive_scripts.build import ENDPOINTS, write_archive
 from clients.rest import ask
 from server.__main__ import stop, supervisor_of
-from server.archive import Archive
+from server.archive import Archive, ArchiveError
 from server.desired import Canary, Desired, Served
 from server.instance import ServerError, TorchServe, bound_file, free_addresses
 from server.management import Management, ready_pids
@@ -248,6 +248,30 @@ def test_an_archive_built_anew_is_taken_at_a_start(tmp_path):
         Supervisor(server, {"model_store": str(store)}, {})._first_desired().models["m"].versions["1"].contents
         == built[1]
     )
+
+
+def test_an_archive_that_does_not_stand_is_left_out_and_the_rest_is_served(tmp_path, monkeypatch):
+    launched: list[dict[str, str]] = []
+    store, code = tmp_path / "store", tmp_path / "m.py"
+    store.mkdir()
+    code.write_text("pass")
+    for name in ("good", "bad"):
+        write_archive(store / f"{name}-1.mar", name, "1", {}, {f"{name}.py": code})
+    server = SimpleNamespace(
+        folder=tmp_path / "server", process=None, launch=lambda settings, report: launched.append(settings)
+    )
+    supervisor = Supervisor(server, {"model_store": str(store)}, {})
+    desired = supervisor._first_desired()
+    shutil.rmtree(server.folder / "store")
+    (store / "bad-1.mar").write_bytes((store / "bad-1.mar").read_bytes()[:-100])
+    supervisor._launch(desired)
+    assert [name.startswith("good-1-") for name in launched[0]["load_models"].split(",")] == [True]
+    read = []
+    monkeypatch.setattr("server.supervisor.admit", lambda *_: read.append(1))
+    for _ in range(3):
+        with pytest.raises(ArchiveError, match=r"bad-1\.mar does not stand"):
+            supervisor._watch("bad", "1", desired.models["bad"].versions["1"])
+    assert read == [], "it is not read anew in every round"
 
 
 @pytest.mark.parametrize("current", ["1", "2\n1\n"])
