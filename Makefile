@@ -18,7 +18,7 @@ help: ## this list
 	@echo
 	@echo "Variables: PYTHON=$(PYTHON) DATA=$(DATA) WILD=$(WILD) RECIPE=$(RECIPE) VERSION=$(VERSION) TRUST_ANCHORS=$(TRUST_ANCHORS)"
 
-serve: archives ## install, build the archives, start the server, ask about a photograph
+serve: archives ## install, build the archives, start the server if none runs, ask about a photograph
 	@$(PY) -m server start --demonstrate
 
 gate: .venv/serve.stamp ## put nginx in front of the running server, for callers on other machines
@@ -32,7 +32,7 @@ token: .venv/serve.stamp ## print the token that requests need
 	@$(PY) -m server token
 
 logs: ## follow the server's logs
-	@tail -n 40 -F .server/logs/ts_log.log .server/logs/model_log.log
+	@tail -n 40 -F .server/logs/supervisor.log .server/logs/ts_log.log .server/logs/model_log.log
 
 status: .venv/serve.stamp ## say whether the server runs, and with which workers
 	@$(PY) -m server status
@@ -65,7 +65,7 @@ load: .venv/load.stamp ## let Locust's users loose on the running server for hal
 bench: .venv/load.stamp ## measure what an answer costs, here and with other servers (docs/benchmarks.md)
 	@$(PY) -m benchmarks.compare
 
-archives: .venv/serve.stamp ## build model_store/*.mar from the release that model_store/current names
+archives: .venv/serve.stamp ## build the archives of the releases that model_store/current names
 	@$(PY) -m archive_scripts.build $(if $(TRUST_ANCHORS),--trust-anchors \
 	  "$(if $(filter /%,$(TRUST_ANCHORS)),$(TRUST_ANCHORS),$(FROM)/$(TRUST_ANCHORS))")
 

@@ -3,22 +3,25 @@
 Each .mar holds an endpoint's handler, the packages `handlers` and `imagetrust`, the model's serving folder and its
 TorchServe settings: it runs on a bare TorchServe with the packages of the extra `serve` and no checkout of this
 project.
-The same input gives the same bytes, on any machine and at any time.
+The same input, signed with the same key (archive_scripts.sign), gives the same bytes, on any machine and at any time.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from archive_scripts.prepare import BuildError, prepare
+from archive_scripts.sign import signing_key
+from imagetrust.contents import CONTENTS, SIGNATURE, contents
 from imagetrust.files import file_sha256
 from imagetrust.models.config import ModelConfig
 from imagetrust.predictor import QUESTIONS
@@ -31,13 +34,13 @@ MODEL = "model"  # the serving folder in an archive (handlers.torchserve)
 PACKAGES = ("handlers", "imagetrust")  # that an archive carries
 
 
-def current_release(store: Path = MODEL_STORE) -> Path:
-    """Return the folder of the release that `current` names first, the default."""
-    return store / (store / "current").read_text().split()[0]
+def current_releases(store: Path = MODEL_STORE) -> list[Path]:
+    """Return the folders of the releases that `current` names, one a line; the first is served by default."""
+    return [store / version for version in (store / "current").read_text().split()]
 
 
 def build(serving: Path, endpoint: str, model_store: Path, settings: Mapping[str, Any] | None = None) -> Path:
-    """Build `<model_store>/<endpoint>.mar` from a serving folder and return its path.
+    """Build `<model_store>/<endpoint>-<version>.mar` from a serving folder, signed, and return its path.
 
     serving: what archive_scripts.prepare makes of a release. settings: TorchServe settings that replace those of
     endpoints.yaml, such as deviceIds; those of "handler" one by one.
@@ -45,10 +48,12 @@ def build(serving: Path, endpoint: str, model_store: Path, settings: Mapping[str
     """
     version = ModelConfig.read(serving).version
     model_store.mkdir(parents=True, exist_ok=True)
-    target, temporary = model_store / f"{endpoint}.mar", model_store / f".{endpoint}.mar.{os.getpid()}"
-    files = {f"{MODEL}/{path.name}": path for path in serving.iterdir()} | packed_code(endpoint)
+    target = model_store / f"{endpoint}-{version}.mar"
+    temporary = model_store / f".{target.name}.{os.getpid()}"
+    served = {f"{MODEL}/{path.relative_to(serving).as_posix()}": path for path in serving.rglob("*") if path.is_file()}
+    files = served | packed_code(endpoint)
     try:
-        write_archive(temporary, endpoint, version, _settings(endpoint, settings or {}), files)
+        write_archive(temporary, endpoint, version, _settings(endpoint, settings or {}), files, QUESTIONS[endpoint])
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -76,11 +81,17 @@ def _settings(endpoint: str, replaced: dict[str, object]) -> dict[str, object]:
 
 
 def write_archive(
-    target: Path, endpoint: str, version: str, settings: dict[str, object], files: dict[str, Path]
+    target: Path,
+    endpoint: str,
+    version: str,
+    settings: Mapping[str, object],
+    files: Mapping[str, Path],
+    tasks: Collection[str] = (),
 ) -> None:
     """Write the .mar of an endpoint: a zip of its files, settings and manifest, in a fixed order and without times.
 
     files: by their path in the archive; among them the handler, `<endpoint>.py`.
+    tasks: that it answers. All models that answer one of them are promoted together (server/versions.py).
     """
     manifest = {
         "createdOn": "01/01/1980 00:00:00",
@@ -92,16 +103,23 @@ def write_archive(
             "configFile": "model-config.yaml",
         },
     }
-    contents: dict[str, bytes | Path] = files | {
+    packed: dict[str, bytes | Path] = {
+        **files,
         "MAR-INF/MANIFEST.json": json.dumps(manifest, indent=2, sort_keys=True).encode(),
-        "model-config.yaml": yaml.safe_dump(settings, sort_keys=True).encode(),
+        "model-config.yaml": yaml.safe_dump(dict(settings), sort_keys=True).encode(),
     }
+    digests = {
+        name: file_sha256(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
+        for name, content in packed.items()
+    }
+    listed = contents(endpoint, version, tasks, digests)
+    packed |= {CONTENTS: listed, SIGNATURE: signing_key().sign(listed).hex().encode()}
     with zipfile.ZipFile(target, "w") as archive:
-        for name, content in sorted(contents.items()):
+        for name, content in sorted(packed.items()):
             entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))  # the earliest time that a zip can hold
             entry.external_attr = 0o644 << 16
             # Weights hardly shrink; storing them keeps building and loading quick.
-            stored = name.endswith((".safetensors", ".bin"))
+            stored = name.endswith((".safetensors", ".bin", ".jpg"))
             archive.writestr(
                 entry,
                 content.read_bytes() if isinstance(content, Path) else content,
@@ -119,7 +137,7 @@ def _pair(text: str) -> tuple[str, str]:
 def main() -> None:
     """Build all archives from the command line."""
     parser = argparse.ArgumentParser(description="Build the archives of a release.")
-    parser.add_argument("--release", type=Path, help="a release's folder; the one that model_store/current names")
+    parser.add_argument("--release", type=Path, help="a release's folder; those that model_store/current names")
     parser.add_argument("--model-store", type=Path, default=MODEL_STORE, help="where the archives go")
     parser.add_argument("--devices", type=_pair, action="append", default=[], metavar="ENDPOINT=IDS",
                         help="GPUs that an endpoint's workers take in turn, such as authenticity=0,1")  # fmt: skip
@@ -143,17 +161,19 @@ def main() -> None:
         parser.error(str(error))
     if arguments.manifest_hosts:
         replaced["explanation"]["handler"] = {"manifest_hosts": arguments.manifest_hosts}
-    release = arguments.release or current_release()
-    with tempfile.TemporaryDirectory(prefix="imagetrust-build-") as folder:
-        serving = Path(folder) / MODEL
-        try:
-            prepare(release, serving, arguments.trust_anchors)
-        except BuildError as error:
-            sys.exit(f"error: {error}")
-        for endpoint in ENDPOINTS:
-            archive = build(serving, endpoint, arguments.model_store, replaced[endpoint])
-            print(f"built {archive}  {archive.stat().st_size / 1e6:.1f} MB  sha256 {file_sha256(archive)[:12]}")
-    print(f"They serve {release.name}. Next: make serve")
+    releases = [arguments.release] if arguments.release else current_releases()
+    for release in releases:
+        with tempfile.TemporaryDirectory(prefix="imagetrust-build-") as folder:
+            serving = Path(folder) / MODEL
+            try:
+                prepare(release, serving, arguments.trust_anchors)
+                for endpoint in ENDPOINTS:
+                    archive = build(serving, endpoint, arguments.model_store, replaced[endpoint])
+                    size, digest = archive.stat().st_size / 1e6, file_sha256(archive)[:12]
+                    print(f"built {archive}  {size:.1f} MB  sha256 {digest}")
+            except (BuildError, ValueError) as error:
+                sys.exit(f"error: {error}")
+    print(f"They serve {', '.join(release.name for release in releases)}. Next: make serve")
 
 
 if __name__ == "__main__":

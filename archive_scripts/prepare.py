@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from archive_scripts.self_test import write_self_test
 from imagetrust.files import file_sha256
 from imagetrust.models.clip import ORIGINAL
 from imagetrust.models.config import CONFIG, PRETRAINED, WEIGHTS, ModelConfig
@@ -58,6 +59,7 @@ def prepare(release: Path, folder: Path, trust_anchors: Path | None = None) -> M
         config.write(staging)
         network = PixelNetwork(Model(staging).network, config.preprocessing)
         save_network(to_openvino(network, config.preprocessing.size), staging / EXACT_NETWORK)
+        write_self_test(staging)
         staging.rename(folder)
     return Model(folder)
 

@@ -221,8 +221,8 @@ class Program(Server):
 class TorchServeServer(Server):
     """One TorchServe with config.properties as shipped, tokens on. build: puts the models' archives into a folder."""
 
-    def __init__(self, models: Sequence[str], build: Callable[[Path, Setup], None]) -> None:
-        self._models, self._build = models, build
+    def __init__(self, build: Callable[[Path, Setup], None]) -> None:
+        self._build = build
         self._instance: TorchServe | None = None
 
     def start(self, folder: Path, setup: Setup) -> None:
@@ -231,8 +231,7 @@ class TorchServeServer(Server):
         store.mkdir(parents=True)
         self._build(store, setup)
         self._instance = TorchServe(folder / "t")  # short: the path of a worker's socket must not exceed 107 bytes
-        loaded = ",".join(f"{model}.mar" for model in self._models)
-        self._instance.start(changes={"model_store": str(store), "load_models": loaded} | free_addresses())
+        self._instance.start(changes={"model_store": str(store)} | free_addresses())
 
     def stop(self) -> None:
         """Stop it."""
@@ -328,7 +327,7 @@ def _litserve(batched: bool) -> Program:
 
 def one_question() -> list[System]:
     """Return everything that says whether an image is generated, in the order of the table."""
-    imagetrust, stock = TorchServeServer([TASK], build_one), TorchServeServer(["stock"], _build_stock)
+    imagetrust, stock = TorchServeServer(build_one), TorchServeServer(_build_stock)
     return [
         *InProcess().systems(),
         imagetrust.rest(REST, TASK),
@@ -342,7 +341,7 @@ def one_question() -> list[System]:
 
 def both_questions() -> list[System]:
     """Return authenticity and generator type of each image, by one request and by two; a worker an endpoint."""
-    server = TorchServeServer(list(QUESTIONS), _build_all)
+    server = TorchServeServer(_build_all)
     return [
         server.rest(BOTH, "explanation", Detail="verdicts"),
         server.separate(SEPARATE, ["authenticity", "generator_type"]),

@@ -9,7 +9,7 @@ MODEL_STORE = Path(__file__).resolve().parent.parent / "model_store"
 
 
 def current_release(store: Path = MODEL_STORE) -> Path:
-    """Return the folder of the release that is served."""
+    """Return the folder of the release that is served by default."""
     return store / (store / "current").read_text().split()[0]
 
 

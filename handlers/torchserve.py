@@ -13,6 +13,7 @@ import torch
 from ts.service import Service
 
 from handlers.read_request import Repeated, WrappedRequest, read_request
+from imagetrust.contents import check_folder
 from imagetrust.errors import AnswerError
 from imagetrust.predictor import Predictor
 
@@ -32,7 +33,8 @@ class Endpoint:
     def initialize(self, context: Any) -> None:
         """Load the model on the device that TorchServe assigned to this worker.
 
-        Raises ValueError or FileNotFoundError for a model that cannot be served: the worker then does not start.
+        Raises ValueError or FileNotFoundError for a model that cannot be served, and for an archive of which any file
+        is not as it was built: the worker then does not start.
         """
         # TorchServe's worker logs that every batch arrived; Java would read that from a pipe and write it to a file.
         logging.getLogger().addFilter(lambda record: not str(record.msg).startswith("Backend received inference"))
@@ -40,6 +42,7 @@ class Endpoint:
         os.environ["TS_DECODE_INPUT_REQUEST"] = "false"
         Service.retrieve_data_for_inference = staticmethod(retrieve_data)
         properties, settings = context.system_properties, (context.model_yaml_config or {}).get("handler", {})
+        check_folder(Path(properties["model_dir"]))
         gpu, device = properties.get("gpu_id"), torch.device("cpu")
         if gpu is not None and torch.cuda.is_available():
             device = torch.device("cuda", int(gpu))

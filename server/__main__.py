@@ -1,52 +1,160 @@
-"""Runs the server: `python -m server start|ask|token|status|stop|gate`. `make serve` and `make stop` call this."""
+"""Runs the server: `python -m server start|run|ask|token|status|models|stop|gate`. The Makefile calls this."""
 
 import argparse
-import hashlib
+import contextlib
+import fcntl
 import json
+import logging
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import requests
 
 from clients.rest import ask_file
 from server import gate_command
+from server.archive import ArchiveError
+from server.desired import Desired, DesiredError
 from server.gate import nginx
-from server.instance import ServerError, TorchServe, summarise
+from server.instance import (
+    START_TIMEOUT,
+    STOP_TIMEOUT,
+    WORKER_DIED,
+    ServerError,
+    TorchServe,
+    find_in_rest,
+    summarise,
+)
+from server.models_command import add_models, run_models
 from server.report import readable
 from server.samples import photograph
-from server.settings import CONFIG, ROOT, archives, instance_settings
+from server.settings import CONFIG, ROOT, archive_files, instance_settings
+from server.supervisor import DRAIN_TIMEOUT, LOG, PID, READY, STARTED, STATUS, Supervisor
 
 FOLDER = ROOT / ".server"
 
 
-def _fingerprint(settings: dict[str, str], workers: dict[str, int]) -> str:
-    """Return a text that changes when a setting, a number of workers or an archive does."""
-    digest = hashlib.sha256(json.dumps([settings, workers], sort_keys=True).encode())
-    for archive in sorted(Path(settings["model_store"]).glob("*.mar")):
-        digest.update(archive.read_bytes())
-    return digest.hexdigest()
+def start(folder: Path, changes: dict[str, str], workers: dict[str, int]) -> None:
+    """Start a supervisor in the background and return when it is ready, or leave alone what already runs.
 
-
-def start(server: TorchServe, changes: dict[str, str], workers: dict[str, int]) -> None:
-    """Start the server, or leave it alone where it already runs with these settings, workers and archives."""
-    settings = instance_settings(CONFIG, changes)
-    if unknown := sorted(workers.keys() - archives(settings)):
-        raise ServerError(f"--workers names {', '.join(unknown)}, which the server does not load")
-    if workers and "models" in settings:
-        raise ServerError("--workers has no effect beside the setting `models`; set the workers there")
-    fingerprint = _fingerprint(settings, workers)
-    started_with = server.folder / "fingerprint"
-    if server.process:
-        if started_with.exists() and started_with.read_text() == fingerprint:
-            print(f"The server already runs, process {server.process.pid}.")
-            return
-        print("Settings or archives have changed: restarting the server.")
-        server.stop()
+    Raises ServerError where it ends or is not ready in time; it is then stopped, and the message carries its log.
+    """
+    server = TorchServe(folder)
+    if supervisor := supervisor_of(folder):
+        print(f"The server already runs, process {supervisor.pid}. It is left as it is:")
+        if problems := read_problems(folder):
+            print("  not ready: " + "; ".join(problems))
+        else:
+            print_versions(server)
+        if read_started(folder) != {"settings": instance_settings(CONFIG, changes), "workers": workers}:
+            print("Its settings were others. To change over: make stop, then make serve.")
+        elif (desired := Desired.read(folder)) and desired.made_from != wanted_archives(changes):
+            print("The model store names other versions: python -m server models promote (docs/operations.md).")
+        return
+    server.logs.mkdir(parents=True, exist_ok=True)
+    arguments = [f"--set={key}={value}" for key, value in changes.items()]
+    arguments += [f"--workers={endpoint}={number}" for endpoint, number in workers.items()]
     print("Starting TorchServe (about 15 seconds)...", flush=True)
-    server.start(changes=changes, report=lambda line: print(line, flush=True), workers=workers)
-    started_with.write_text(fingerprint)
-    print(f"The server runs, process {server.process.pid}.")
+    log = server.logs / LOG
+    begin = log.stat().st_size if log.exists() else 0
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "server", "--folder", str(folder), "run", *arguments],
+            cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    try:
+        wait_until_ready(server, process, begin)
+    except BaseException:
+        stop(folder)
+        raise
+    print(f"The server runs, process {process.pid}.")
+    print_versions(server)
+
+
+def wait_until_ready(server: TorchServe, process: subprocess.Popen, begin: int) -> None:
+    """Return when a supervisor that was just started is ready. begin: bytes of its log before it.
+
+    Raises ServerError where it ends, a worker dies while loading, or START_TIMEOUT seconds pass.
+    """
+    log, worker_log = server.logs / LOG, server.logs / "model_log.log"
+    read = worker_log.stat().st_size if worker_log.exists() else 0
+    deadline = time.monotonic() + START_TIMEOUT
+    while not (server.folder / READY).exists():
+        said = log.read_bytes()[begin:].decode(errors="replace").strip()
+        if process.poll() is not None:
+            raise ServerError(f"the server could not be started.\n{said}")
+        read, died = find_in_rest(worker_log, WORKER_DIED, read)
+        if died:
+            raise ServerError(f"a worker died while loading.\n{server.log_tail('model_log.log')}")
+        if time.monotonic() > deadline:
+            raise ServerError(f"not ready after {START_TIMEOUT} s.\n{said}")
+        time.sleep(0.3)
+
+
+def wanted_archives(changes: dict[str, str]) -> list[str]:
+    """Return the archives that the settings name."""
+    return [file for _, file in archive_files(instance_settings(CONFIG, changes))]
+
+
+def read_started(folder: Path) -> dict | None:
+    """Return the settings and workers that the supervisor in a folder was started with."""
+    try:
+        return json.loads((folder / STARTED).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def read_problems(folder: Path) -> list[str]:
+    """Return what keeps the server in a folder from being ready."""
+    if not supervisor_of(folder):
+        return ["no supervisor runs"]
+    if (folder / READY).exists():
+        return []
+    try:
+        return json.loads((folder / STATUS).read_text())["problems"] or ["it is starting"]
+    except (OSError, ValueError):
+        return ["it is starting"]
+
+
+def supervisor_of(folder: Path) -> psutil.Process | None:
+    """Return the supervisor that runs in a folder, or None. Its lock on the file says so, not the number in it."""
+    path = folder / PID
+    if not path.exists():
+        return None
+    with path.open("rb") as pid:
+        try:
+            fcntl.flock(pid, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with contextlib.suppress(ValueError, psutil.Error):
+                return psutil.Process(int(pid.read()))
+    return None
+
+
+def stop(folder: Path) -> bool:
+    """End the supervisor in a folder, which lets the requests in flight end first; return whether anything ran."""
+    supervisor, server = supervisor_of(folder), TorchServe(folder)
+    if supervisor:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            supervisor.terminate()
+        _, alive = psutil.wait_procs([supervisor], timeout=DRAIN_TIMEOUT + 2 * STOP_TIMEOUT)
+        for straggler in alive:
+            straggler.kill()
+    return server.stop() or supervisor is not None
+
+
+def run(folder: Path, changes: dict[str, str], workers: dict[str, int]) -> None:
+    """Supervise in the foreground until SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    Supervisor(TorchServe(folder), changes, workers).run()
+
+
+def print_versions(server: TorchServe) -> None:
+    """Print how each model is served."""
+    for name in server.model_names():
+        print(f"  {name}: {summarise(server.describe(name))}")
 
 
 def ask(server: TorchServe, picture: Path) -> bool:
@@ -86,19 +194,6 @@ def _relative(path: Path) -> Path:
     return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
-def renew_tokens(server: TorchServe) -> None:
-    """Asks the running server for new tokens; the old ones stop working."""
-    key = json.loads((server.folder / "key_file.json").read_text())["API"]["key"]
-    for kind in ("inference", "management"):
-        answer = requests.get(
-            f"{server.addresses.management}/token",
-            params={"type": kind},
-            headers={"Authorization": f"Bearer {key}"},
-            timeout=10,
-        )
-        answer.raise_for_status()
-
-
 def _change(text: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     if not separator:
@@ -116,53 +211,68 @@ def _workers(text: str) -> tuple[str, int]:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m server", description="Runs TorchServe with our archives.")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="of the server's state and logs (.server)")
     commands = parser.add_subparsers(dest="command", required=True)
-    starting = commands.add_parser("start", help="start it, or restart it where settings or archives have changed")
-    starting.add_argument("--set", type=_change, action="append", default=[], metavar="KEY=VALUE",
+    settings = argparse.ArgumentParser(add_help=False)
+    settings.add_argument("--set", type=_change, action="append", default=[], metavar="KEY=VALUE",
                           help="change a line of config.properties for this run")  # fmt: skip
-    starting.add_argument("--workers", type=_workers, action="append", default=[], metavar="ENDPOINT=N",
+    settings.add_argument("--workers", type=_workers, action="append", default=[], metavar="ENDPOINT=N",
                           help="workers of an endpoint, where the rule's number does not suit")  # fmt: skip
+    commands.add_parser(
+        "run", parents=[settings], help="serve in the foreground until SIGTERM: for containers, systemd"
+    )
+    starting = commands.add_parser("start", parents=[settings], help="serve in the background, if nothing does yet")
     starting.add_argument("--demonstrate", action="store_true", help="ask about a photograph once it is ready")
     asking = commands.add_parser("ask", help="ask all endpoints about a picture")
     asking.add_argument("picture", type=Path)
     token = commands.add_parser("token", help="print the current token")
     token.add_argument("kind", nargs="?", choices=("inference", "management"), default="inference")
     token.add_argument("--renew", action="store_true", help="make new tokens first; the old ones stop working")
-    commands.add_parser("status", help="say whether it runs and where")
+    commands.add_parser("status", help="say whether it runs, where, and what keeps it from being ready")
+    add_models(commands)
     commands.add_parser("stop", help="stop it")
     gate_command.add_arguments(commands.add_parser("gate", help="run nginx in front of it, for callers elsewhere"))
     arguments = parser.parse_args()
 
     os.environ["NO_PROXY"] = "127.0.0.1"  # the server is on this machine; a proxy would look for it on its own
-    server = TorchServe(FOLDER)
+    folder = arguments.folder.resolve()
+    server = TorchServe(folder)
     try:
         match arguments.command:
+            case "run":
+                run(folder, dict(arguments.set), dict(arguments.workers))
             case "start":
-                start(server, dict(arguments.set), dict(arguments.workers))
+                start(folder, dict(arguments.set), dict(arguments.workers))
                 if arguments.demonstrate:
                     if not ask(server, photograph()):
                         sys.exit(1)
                     print_next_steps(server)
+            case "models":
+                run_models(server, arguments)
             case "ask":
                 if not arguments.picture.is_file():
                     sys.exit(f"error: {arguments.picture} is not a file")
                 sys.exit(0 if ask(server, arguments.picture) else 1)
             case "token":
                 if arguments.renew:
-                    renew_tokens(server)
+                    server.renew_tokens()
                 print(server.token(arguments.kind))
             case "status":
-                process = server.process
-                if not process:
+                if not supervisor_of(folder) and not server.process:
                     sys.exit("The server does not run. Start it: make serve")
-                print(f"The server runs, process {process.pid}, at {server.addresses.inference}.")
-                for name in server.model_names():
-                    print(f"  {name}: {summarise(server.describe(name))}")
             case "gate":
                 gate_command.run(arguments, server)
+                process = server.process
+                print(f"The server runs, process {process.pid}, at {server.addresses.inference}." if process else
+                      "TorchServe does not run at the moment; its supervisor does.")  # fmt: skip
+                if process:
+                    print_versions(server)
+                problems = read_problems(folder)
+                print("Ready." if not problems else "Not ready: " + "; ".join(problems))
+                sys.exit(1 if problems else 0)
             case "stop":
-                print("The server has stopped." if server.stop() else "No server runs.")
-    except (ServerError, requests.RequestException) as error:
+                print("The server has stopped." if stop(folder) else "No server runs.")
+    except (ArchiveError, DesiredError, ServerError, requests.RequestException) as error:
         sys.exit(f"error: {error}")
 
 

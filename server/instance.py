@@ -1,8 +1,11 @@
 """One running TorchServe. All that it writes lies in a folder of its own, so several can run side by side."""
 
 import contextlib
+import datetime
 import json
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,18 +23,20 @@ from server.settings import (
     CONFIG,
     Addresses,
     addresses,
-    archives,
+    archive_files,
     instance_settings,
     read_properties,
     write_properties,
 )
-from server.sizing import size_models, this_machine
+from server.sizing import Packed, read_packed, size_models, this_machine
 
 LOG_CONFIG = Path(__file__).resolve().parent / "log4j2.xml"
 START_TIMEOUT = 180  # seconds; three workers take about 15 on two idle cores
 STOP_TIMEOUT = 30
+MAX_CONSOLE = 4_000_000  # bytes of what Java prints; its other logs are bounded in log4j2.xml
+_KEPT_REPORTS = 3  # that Java wrote of its own crashes
 _SOCKET_PATH_LIMIT = 107  # bytes, of a Unix socket's address on Linux
-_WORKER_DIED = b"Backend worker process died"  # what TorchServe's worker logs when the handler cannot load
+WORKER_DIED = b"Backend worker process died"  # what TorchServe's worker logs when the handler cannot load
 
 
 class ServerError(Exception):
@@ -85,9 +90,33 @@ class TorchServe:
         """Return the HTTP header that carries the token."""
         return {"Authorization": f"Bearer {self.token(kind)}"}
 
+    def token_seconds_left(self) -> float:
+        """Return for how long the tokens hold. Raises ServerError where the server does not run."""
+        try:
+            written = json.loads(self._key_file.read_text())
+            ends = [written[kind]["expiration time"] for kind in ("inference", "management")]
+            return min(datetime.datetime.fromisoformat(end).timestamp() for end in ends) - time.time()
+        except (OSError, ValueError, KeyError) as error:
+            raise ServerError(f"no token in {self._key_file}: is the server running?") from error
+
+    def renew_tokens(self) -> None:
+        """Ask for new tokens; the old ones stop working. The key that this takes does not expire.
+
+        Raises requests.RequestException where the server does not answer.
+        """
+        key = json.loads(self._key_file.read_text())["API"]["key"]
+        for kind in ("inference", "management"):
+            answer = requests.get(
+                f"{self.addresses.management}/token",
+                params={"type": kind},
+                headers={"Authorization": f"Bearer {key}"},
+                timeout=10,
+            )
+            answer.raise_for_status()
+
     def model_names(self) -> list[str]:
         """Return the models that this instance loads at its start."""
-        return list(archives(read_properties(self._config)))
+        return list(dict.fromkeys(name for name, _, _ in loaded_archives(read_properties(self._config))))
 
     def describe(self, model: str) -> dict[str, Any]:
         """Return what the management API says about a model's default version.
@@ -117,18 +146,33 @@ class TorchServe:
         Raises ServerError where a port is taken, the server ends, or it is not ready in START_TIMEOUT seconds; it
         is then stopped again and the message carries the end of its log.
         """
+        settings = instance_settings(config, changes or {})
+        loaded = loaded_archives(settings)
+        settings.setdefault("load_models", ",".join(path.name for _, path, _ in loaded))
+        packed = {path: read for _, path, read in loaded if read}
+        settings.setdefault("models", json.dumps(size_models(packed, this_machine(settings), workers or {})))
+        self.launch(settings, report)
+        try:
+            self.wait_until_ready(report)
+        except BaseException:
+            self.stop()
+            raise
+
+    def launch(self, settings: dict[str, str], report: Callable[[str], None] = lambda line: None) -> None:
+        """Start Java with these settings and return at once.
+
+        What an instance in this folder left behind that was killed is removed first.
+        Raises ServerError where it runs already, a port is taken, or Java does not start.
+        """
         if self.process:
             raise ServerError(f"already running in {self.folder}, process {self.process.pid}")
-        settings = instance_settings(config, changes or {})
         machine = this_machine(settings)
-        settings.setdefault("models", json.dumps(size_models(archives(settings), machine, workers or {})))
         if len(bytes(self._temporary / ".ts.sock.9000")) > _SOCKET_PATH_LIMIT:
             raise ServerError(f"the path of {self.folder} is too long for the workers' sockets; use a shorter one")
+        self.clean()
         _check_ports(addresses(settings))
         for directory in (self.folder, self.logs, self._temporary):
             directory.mkdir(parents=True, exist_ok=True)
-        self._key_file.unlink(missing_ok=True)  # that of an instance which was killed
-        self._pid_file.unlink(missing_ok=True)  # TorchServe would not start while any program has its number
         write_properties(settings, self._config)
 
         environment = {
@@ -158,13 +202,34 @@ class TorchServe:
             )  # fmt: skip
         if started.returncode:
             raise ServerError(f"TorchServe could not be started.\n{self.log_tail()}")
-        try:
-            self._wait_until_ready(report)
-        except BaseException:
-            self.stop()
-            raise
 
-    def _wait_until_ready(self, report: Callable[[str], None]) -> None:
+    def clean(self) -> None:
+        """End the workers of a Java process that is gone, and remove what it left: its pid, tokens, sockets, archives.
+
+        Nothing outside of this instance's folder is touched.
+        """
+        if self.process:
+            return
+        sockets = f"{self._temporary}/.ts.sock."
+        for process in psutil.process_iter(["cmdline"]):
+            if any(argument.startswith(sockets) for argument in process.info["cmdline"] or ()):
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+        self._key_file.unlink(missing_ok=True)
+        shutil.rmtree(self._temporary, ignore_errors=True)  # with the pid: TorchServe would not start while it is taken
+        reports = sorted(self.folder.glob("hs_err_pid*.log"), key=lambda path: path.stat().st_mtime)
+        for path in reports[:-_KEPT_REPORTS]:
+            path.unlink(missing_ok=True)
+
+    def bound_console(self) -> None:
+        """Cut what Java printed to its last half once it is longer than MAX_CONSOLE."""
+        bound_file(self.logs / "console.log", MAX_CONSOLE)
+
+    def wait_until_ready(self, report: Callable[[str], None] = lambda line: None) -> None:
+        """Return when every model that is loaded at the start has all its workers.
+
+        Raises ServerError where the server ends, a worker dies while loading, or START_TIMEOUT seconds pass.
+        """
         deadline = time.monotonic() + START_TIMEOUT
         waiting = self.model_names()
         worker_log = self.logs / "model_log.log"
@@ -174,7 +239,7 @@ class TorchServe:
                 raise ServerError(f"the server ended while starting.\n{self.log_tail()}")
             if time.monotonic() > deadline:
                 raise ServerError(f"{', '.join(waiting)} not ready after {START_TIMEOUT} s.\n{self.log_tail()}")
-            read, died = find_in_rest(worker_log, _WORKER_DIED, read)
+            read, died = find_in_rest(worker_log, WORKER_DIED, read)
             if died:
                 raise ServerError(f"a worker died while loading.\n{self.log_tail('model_log.log')}")
             if described := self._ready(waiting[0]):
@@ -224,6 +289,31 @@ class TorchServe:
             written = path.read_text(errors="replace").splitlines() if path.exists() else []
             tails += [*written[-lines:], f"(all of it: {path})"]
         return "\n".join(tails)
+
+
+def loaded_archives(settings: dict[str, str]) -> list[tuple[str, Path, Packed | None]]:
+    """Return the archives that these settings load: the model's name, the path, and what the archive says of itself.
+
+    One that cannot be read has the name that TorchServe makes of the file's.
+    """
+    loaded = []
+    for alias, file in archive_files(settings):
+        path = Path(settings["model_store"]) / file
+        packed = read_packed(path, alias)
+        name = packed.name if packed else alias or re.sub(r"\W|^_", "_", file.removesuffix(".mar"))
+        loaded.append((name, path, packed))
+    return loaded
+
+
+def bound_file(path: Path, limit: int) -> None:
+    """Keep the last half of a file that others append to, once it is longer than `limit` bytes."""
+    if path.exists() and path.stat().st_size > limit:
+        with path.open("rb+") as file:
+            file.seek(-limit // 2, os.SEEK_END)
+            rest = file.read()
+            file.seek(0)
+            file.truncate()
+            file.write(rest)
 
 
 def find_in_rest(path: Path, text: bytes, start: int) -> tuple[int, bool]:

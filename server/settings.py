@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from server.sizing import CORE_SHARES
+
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "config.properties"
+CURRENT = "current"  # in a model store: the versions that are served
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,10 @@ class Addresses:
     metrics: str
     grpc_inference: str
     grpc_management: str
+
+    def inference_ports(self) -> list[int]:
+        """Return the ports on which callers are answered, of REST and of gRPC."""
+        return [urlsplit(self.inference).port, int(self.grpc_inference.rpartition(":")[2])]
 
     def ports(self) -> list[int]:
         """All five port numbers."""
@@ -50,10 +57,20 @@ def write_properties(settings: dict[str, str], path: Path) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def archives(settings: dict[str, str]) -> dict[str, Path]:
-    """Return the archives that an instance with these settings loads at its start, by the name of the model."""
-    entries = (entry.strip().rpartition("=") for entry in settings["load_models"].split(","))
-    return {name or file.removesuffix(".mar"): Path(settings["model_store"]) / file for name, _, file in entries}
+def archive_files(settings: dict[str, str]) -> list[tuple[str | None, str]]:
+    """Return the archives that an instance with these settings loads at its start, the default version first.
+
+    Each as the name that the setting `load_models` gives the model, if any, and the file's. Without that setting these
+    are the archives of the releases that `current` in the model store names, one a line, or all that are there.
+    """
+    if "load_models" in settings:
+        entries = (entry.strip().rpartition("=") for entry in settings["load_models"].split(","))
+        return [(name or None, file) for name, _, file in entries]
+    store = Path(settings["model_store"])
+    if not (store / CURRENT).exists():
+        return [(None, path.name) for path in sorted(store.glob("*.mar"))]
+    versions = (store / CURRENT).read_text().split()
+    return [(None, f"{endpoint}-{version}.mar") for version in versions for endpoint in CORE_SHARES]
 
 
 def addresses(settings: dict[str, str]) -> Addresses:

@@ -1,9 +1,11 @@
 """The rule by which a machine's cores and GPUs become workers, threads and batches. docs/operations.md explains it."""
 
+import contextlib
 import json
 import os
 import subprocess
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,19 +50,21 @@ CORE_SHARES = {"authenticity": 1.0, "generator_type": 0.5, "explanation": 0.5}
 # On a GPU. Each image of an explanation's batch may wait 3 seconds for a host that keeps its manifest (manifest_hosts),
 # and the batch must end within the 60 seconds of its responseTimeout.
 GPU_BATCHES = {"authenticity": 32, "generator_type": 32, "explanation": 16}
+LEAST_SHARE, LEAST_BATCH = min(CORE_SHARES.values()), min(GPU_BATCHES.values())  # of a model that is none of ours
 
 
-def size(endpoint: str, machine: Machine, workers: int | None = None) -> dict[str, int]:
+def size(endpoint: str, machine: Machine, workers: int | None = None, versions: int = 1) -> dict[str, int]:
     """Choose workers, batch size and delay of an endpoint, by TorchServe's names.
 
-    workers: their number where the rule's is not wanted.
+    workers: their number where the rule's is not wanted. versions: of the endpoint, that share its workers.
     On processors a worker has one thread, since workers do not wait for each other as threads do, and there are as many
     workers as the endpoint's share of the cores. A batch hardly makes inference cheaper there; two requests a batch
     save half of the messages under full load, more would only wait for each other. On a GPU one worker feeds it, its
     batches are large, and the first request of one waits a little for others.
     """
-    workers = workers or machine.gpus or max(1, int(machine.cores * CORE_SHARES[endpoint]))
-    batch, delay = (GPU_BATCHES[endpoint], 5) if machine.gpus else (2, 1)
+    share = machine.gpus or max(1, int(machine.cores * CORE_SHARES.get(endpoint, LEAST_SHARE)))
+    workers = workers or max(1, share // versions)
+    batch, delay = (GPU_BATCHES.get(endpoint, LEAST_BATCH), 5) if machine.gpus else (2, 1)
     return {
         "minWorkers": workers,
         "maxWorkers": max(4, 2 * workers),
@@ -69,24 +73,51 @@ def size(endpoint: str, machine: Machine, workers: int | None = None) -> dict[st
     }
 
 
-def size_models(archives: Mapping[str, Path], machine: Machine, workers: Mapping[str, int]) -> dict[str, Any]:
+def size_archive(
+    endpoint: str, fixed: Mapping[str, Any], machine: Machine, workers: int | None = None, versions: int = 1
+) -> dict[str, int]:
+    """Do as `size` for an archive, whose own settings `fixed` win, and which may name the GPUs that it takes."""
+    gpus = min(machine.gpus, len(fixed.get("deviceIds", range(machine.gpus))))
+    chosen = size(endpoint, replace(machine, gpus=gpus), workers, versions)
+    # What an archive fixes, TorchServe takes from there.
+    return chosen | {key: fixed[key] for key in chosen if key in fixed}
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What an archive says of itself. fixed: TorchServe's settings in it. name: that it is served under."""
+
+    name: str
+    model: str
+    version: str
+    fixed: Mapping[str, Any]
+
+
+def read_packed(path: Path, alias: str | None = None) -> Packed | None:
+    """Read the description of an archive, packed or unpacked.
+
+    None for one that cannot be read, which is left to TorchServe to report.
+    """
+    try:
+        with contextlib.nullcontext(path) if path.is_dir() else zipfile.ZipFile(path) as opened:
+            root = opened if isinstance(opened, Path) else zipfile.Path(opened)
+            model = json.loads((root / "MAR-INF" / "MANIFEST.json").read_bytes())["model"]
+            fixed = yaml.safe_load((root / model["configFile"]).read_bytes()) if "configFile" in model else {}
+        return Packed(alias or model["modelName"], model["modelName"], model["modelVersion"], fixed)
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, yaml.YAMLError):
+        return None
+
+
+def size_models(archives: Mapping[Path, Packed], machine: Machine, workers: Mapping[str, int]) -> dict[str, Any]:
     """Return `models` of config.properties: a size for each of our endpoints' archives, by model name and version.
 
-    archives: by the name that a model is served under. One that cannot be read is left to TorchServe to report.
-    workers: numbers that replace the rule's, by the same names.
+    archives: the default version of each model first. workers: numbers that replace the rule's, by the models' names.
     """
+    versions = Counter(packed.name for packed in archives.values())
     sizes: dict[str, Any] = {}
-    for name, path in archives.items():
-        try:
-            with zipfile.ZipFile(path) as archive:
-                model = json.loads(archive.read("MAR-INF/MANIFEST.json"))["model"]
-                fixed = yaml.safe_load(archive.read("model-config.yaml"))
-        except (OSError, zipfile.BadZipFile, KeyError, ValueError, yaml.YAMLError):
-            continue
-        if model["modelName"] in CORE_SHARES:
-            gpus = min(machine.gpus, len(fixed.get("deviceIds", range(machine.gpus))))
-            chosen = size(model["modelName"], replace(machine, gpus=gpus), workers.get(name))
-            # What an archive fixes, TorchServe takes from there.
-            chosen |= {key: fixed[key] for key in chosen if key in fixed}
-            sizes[name] = {model["modelVersion"]: {"defaultVersion": True, "marName": path.name} | chosen}
+    for path, packed in archives.items():
+        if packed.model in CORE_SHARES:
+            chosen = size_archive(packed.model, packed.fixed, machine, workers.get(packed.name), versions[packed.name])
+            described = {"defaultVersion": packed.name not in sizes, "marName": path.name} | chosen
+            sizes.setdefault(packed.name, {})[packed.version] = described
     return sizes

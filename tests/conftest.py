@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 os.environ["NO_PROXY"] = "127.0.0.1"  # the servers are on this machine, whatever proxy is set
 # matplotlib, and the toolbox of attacks, would write to the home, where two processes meet.
 SETTINGS = ROOT / ".tests" / os.environ.get("PYTEST_XDIST_WORKER", "main")
+os.environ["IMAGETRUST_KEYS"] = str(SETTINGS / "keys")  # archives of tests are signed with a key of their own
 os.environ["MPLCONFIGDIR"], os.environ["ART_DATA_PATH"] = str(SETTINGS / "matplotlib"), str(SETTINGS / "art")
 
 ARTIFACT_MINI = ROOT.parent / "shared" / "data" / "artifact_mini"

@@ -17,6 +17,11 @@ CURRENT = MODEL_STORE / (MODEL_STORE / "current").read_text().split()[0]  # what
 RELEASE = MODEL_STORE / "0.3"  # whose network is small: most of what tests hold of serving does not depend on it
 
 
+def archive_of(endpoint: str, version: str = RELEASE.name) -> str:
+    """The name of an endpoint's archive."""
+    return f"{endpoint}-{version}.mar"
+
+
 def untrained_release(folder: Path, backbone: Backbone, *views: ViewRule, size: int | None = None) -> Path:
     """Write a release with random weights, the same every time, and thresholds of 0.4 and 0.6.
 

@@ -13,7 +13,7 @@ import yaml
 from archive_scripts.build import ENDPOINTS, ROOT, build, packed_code
 from imagetrust.models.config import ModelConfig
 from server.sizing import Machine, this_machine
-from tests.releases import RELEASE
+from tests.releases import RELEASE, archive_of
 
 
 def settings_of(archive: Path) -> dict:
@@ -45,12 +45,12 @@ def test_what_editors_leave_is_not_packed(tmp_path, monkeypatch):
 
 
 def test_nothing_is_left_beside_the_archive(archives):
-    assert sorted(path.name for path in archives.iterdir()) == sorted(f"{name}.mar" for name in ENDPOINTS)
+    assert sorted(path.name for path in archives.iterdir()) == sorted(map(archive_of, ENDPOINTS))
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_an_archive_holds_code_weights_and_settings(endpoint, archives):
-    with zipfile.ZipFile(archives / f"{endpoint}.mar") as archive:
+    with zipfile.ZipFile(archives / archive_of(endpoint)) as archive:
         names = archive.namelist()
         manifest = json.loads(archive.read("MAR-INF/MANIFEST.json"))["model"]
         config = yaml.safe_load(archive.read("model-config.yaml"))
@@ -65,7 +65,7 @@ def test_an_archive_holds_code_weights_and_settings(endpoint, archives):
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_an_archive_runs_without_the_checkout(endpoint, archives, tmp_path):
     """Unpacked alone, in an interpreter that cannot see this project, the handler loads and answers."""
-    with zipfile.ZipFile(archives / f"{endpoint}.mar") as archive:
+    with zipfile.ZipFile(archives / archive_of(endpoint)) as archive:
         archive.extractall(tmp_path)
     program = f"""
 import sys
@@ -94,7 +94,7 @@ def test_settings_can_be_replaced(serving_folder, tmp_path):
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_by_default_no_host_is_allowed(endpoint, archives):
-    assert not settings_of(archives / f"{endpoint}.mar")["handler"].get("manifest_hosts")
+    assert not settings_of(archives / archive_of(endpoint))["handler"].get("manifest_hosts")
 
 
 def test_command_line(tmp_path):
@@ -106,12 +106,12 @@ def test_command_line(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("*.mar"))) == 3 and "Next:" in done.stdout
-    assert settings_of(tmp_path / "authenticity.mar")["deviceIds"] == [0, 1]
-    assert settings_of(tmp_path / "explanation.mar")["handler"] == {
+    assert settings_of(tmp_path / archive_of("authenticity"))["deviceIds"] == [0, 1]
+    assert settings_of(tmp_path / archive_of("explanation"))["handler"] == {
         "manifest_hosts": hosts,
         "precision": "auto",
     }
-    assert "manifest_hosts" not in settings_of(tmp_path / "authenticity.mar")["handler"]
+    assert "manifest_hosts" not in settings_of(tmp_path / archive_of("authenticity"))["handler"]
     assert RELEASE.name in done.stdout
     wrong = subprocess.run([*command, "--devices", "nothing=0"], cwd=ROOT, capture_output=True, text=True)
     assert wrong.returncode == 2 and "ENDPOINT=VALUE" in wrong.stderr

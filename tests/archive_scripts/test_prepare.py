@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from archive_scripts.prepare import BuildError, prepare
+from archive_scripts.self_test import PICTURES, SELF_TEST
 from imagetrust.files import file_sha256
 from imagetrust.models.clip import ORIGINAL
 from imagetrust.models.config import CONFIG, PRETRAINED, WEIGHTS, ModelConfig
@@ -37,7 +38,11 @@ def refused(release: Path, folder: Path, words: str) -> None:
 
 def test_it_holds_what_serves(serving_folder):
     names = {path.name for path in serving_folder.iterdir()}
+    assert {path.name for path in (serving_folder / "self_test").iterdir()} == {
+        path.name for path in PICTURES.iterdir()
+    }
     assert names == {
+        SELF_TEST, "self_test",
         CONFIG, WEIGHTS, GATE, EXACT_NETWORK, EXACT_NETWORK.replace(".xml", ".bin"),
         INT8_NETWORK, INT8_NETWORK.replace(".xml", ".bin"),
     }  # fmt: skip

@@ -13,20 +13,20 @@ from handlers.authenticity import Authenticity
 from handlers.explanation import Explanation
 from handlers.generator_type import GeneratorType
 from handlers.read_request import Repeated
-from handlers.torchserve import ERROR_HEADER, MODEL, retrieve_data
+from handlers.torchserve import ERROR_HEADER, retrieve_data
 from imagetrust.errors import PredictionError, RequestError
 from imagetrust.predictor import QUESTIONS
+from server.archive import admit
 from tests.procedural import encoded
+from tests.releases import RELEASE
 
 ENDPOINTS = {endpoint.question: endpoint for endpoint in (Authenticity, GeneratorType, Explanation)}
 
 
 @pytest.fixture(scope="module")
-def archive_folder(serving_folder, tmp_path_factory):
-    """An unpacked archive, as far as an endpoint looks at it."""
-    folder = tmp_path_factory.mktemp("archive")
-    shutil.copytree(serving_folder, folder / MODEL)
-    return folder
+def archive_folder(archives, tmp_path_factory):
+    """An unpacked archive."""
+    return admit(archives / f"explanation-{RELEASE.name}.mar", tmp_path_factory.mktemp("store")).folder
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +139,16 @@ def test_the_bodies_of_kserve_on_every_endpoint(endpoint, make_context, photo):
     )
     assert first == {"predictions": [plain]}
     assert json.loads(second["outputs"][0]["data"][0]) == plain and second["model_name"] == endpoint.question
+
+
+@pytest.mark.parametrize(
+    "name", ["model/network.fp32.bin", "model/network.int8.xml", "model/weights.safetensors", "model/gate.json"]
+)
+def test_a_worker_loads_no_model_that_lost_a_part(archive_folder, make_context, tmp_path, name):
+    damaged = shutil.copytree(archive_folder, tmp_path / "damaged")
+    content = (damaged / name).read_bytes()
+    (damaged / name).write_bytes(content[: len(content) // 2].ljust(len(content), b"\0"))
+    context = make_context(1)
+    context.system_properties["model_dir"] = str(damaged)
+    with pytest.raises(ValueError, match=f"{name} has SHA-256"):
+        Authenticity().initialize(context)

@@ -1,12 +1,11 @@
 """`python -m server` from start to stop, and what its server does with too much, too slow and dying work."""
 
-import json
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
@@ -18,6 +17,7 @@ from archive_scripts.build import write_archive
 from clients.rest import ask
 from server.instance import TorchServe, free_addresses
 from tests.procedural import encoded
+from tests.releases import archive_of
 
 QUEUE = 2
 # A handler that takes as many seconds as the request says.
@@ -31,28 +31,13 @@ def handle(data, context):
 """
 
 
-def with_version(source, target, version: str) -> None:
-    """Copy an archive and give the copy, and the model in it, another version."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
-        for name in old.namelist():
-            content = old.read(name)
-            if name == "MAR-INF/MANIFEST.json":
-                manifest = json.loads(content)
-                manifest["model"]["modelVersion"] = version
-                content = json.dumps(manifest).encode()
-            elif name == "model/config.json":
-                content = json.dumps(json.loads(content) | {"version": version}).encode()
-            new.writestr(name, content)
-
-
 @pytest.fixture(scope="module")
 def store(archives, tmp_path_factory):
     folder = tmp_path_factory.mktemp("store")
-    (folder / "authenticity.mar").write_bytes((archives / "authenticity.mar").read_bytes())
-    with_version(archives / "authenticity.mar", folder / "next.mar", "9.9")
+    shutil.copy(archives / archive_of("authenticity"), folder)
     (folder / "slow.py").write_text(SLOW)
     settings = {"minWorkers": 1, "maxWorkers": 1, "batchSize": 1, "responseTimeout": 3}
-    write_archive(folder / "slow.mar", "slow", "1.0", settings, {"slow.py": folder / "slow.py"})
+    write_archive(folder / "slow-1.0.mar", "slow", "1.0", settings, {"slow.py": folder / "slow.py"})
     return folder
 
 
@@ -60,8 +45,7 @@ def store(archives, tmp_path_factory):
 def start_arguments(store) -> list[str]:
     changes = {
         "model_store": str(store),
-        "load_models": "authenticity.mar,slow.mar",
-        "enable_model_api": "true",
+        "load_models": f"{archive_of('authenticity')},slow-1.0.mar",
         "job_queue_size": str(QUEUE),
     }
     pairs = (f"--set={key}={value}" for key, value in (changes | free_addresses()).items())
@@ -75,23 +59,22 @@ def serving(start_arguments, tmp_path_factory):
     (folder / "tmp").mkdir()
     (folder / "tmp" / ".model_server.pid").write_text(str(os.getpid()))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command_line, "FOLDER", folder)
-        patch.setattr(sys, "argv", ["server", *start_arguments])
+        patch.setattr(sys, "argv", ["server", "--folder", str(folder), *start_arguments])
         command_line.main()
         yield TorchServe(folder)
-        TorchServe(folder).stop()
+        command_line.stop(folder)
 
 
 @pytest.fixture
 def run(serving, monkeypatch, capsys):
-    """Run a command against that server; its output, or the message that it ends with."""
+    """Run a command against that server; its output, and after it the message or number that it ends with."""
 
     def command(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["server", *arguments])
+        monkeypatch.setattr(sys, "argv", ["server", "--folder", str(serving.folder), *arguments])
         try:
             command_line.main()
         except SystemExit as end:
-            return str(end.code)
+            return capsys.readouterr().out + str(end.code or "")
         return capsys.readouterr().out
 
     return command
@@ -116,7 +99,14 @@ def wait_for_answer(serving) -> None:
 
 def test_started_again_it_is_left_alone(serving, run, start_arguments):
     before = serving.process.pid
-    assert f"already runs, process {before}" in run(*start_arguments)
+    said = run(*start_arguments)
+    assert "already runs" in said and "authenticity: version 0.3" in said and "settings were others" not in said
+    assert serving.process.pid == before
+
+
+def test_started_with_other_settings_it_says_so(serving, run, start_arguments):
+    before = serving.process.pid
+    assert "Its settings were others" in run(*start_arguments, "--set", "job_queue_size=9")
     assert serving.process.pid == before
 
 
@@ -124,7 +114,7 @@ def test_status_says_what_runs(serving, run):
     status = run("status")
     assert f"process {serving.process.pid}" in status
     assert "authenticity: version 0.3, 1 of 1 worker(s), batches of 2 within 1 ms" in status
-    assert "slow: version 1.0, 1 of 1 worker(s), batches of 1" in status
+    assert "slow: version 1.0, 1 of 1 worker(s), batches of 1" in status and "Ready." in status
 
 
 def test_renewed_tokens_replace_the_old(serving, run, photo):
@@ -137,9 +127,14 @@ def test_renewed_tokens_replace_the_old(serving, run, photo):
     assert ask(serving.addresses.inference, "authenticity", data, old)[0] == 400
 
 
-def test_workers_that_are_not_loaded_are_named(run):
-    assert run("start", "--workers", "nothing=2") == "error: --workers names nothing, which the server does not load"
-    assert run("start", "--workers", "authenticity=0") == "2"
+def test_workers_that_are_not_loaded_are_named(start_arguments, folder, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["server", "--folder", str(folder), *start_arguments, "--workers", "nothing=2"])
+    with pytest.raises(SystemExit, match="--workers names nothing, which the server does not load"):
+        command_line.main()
+
+
+def test_workers_are_numbers(run):
+    assert run("start", "--workers", "authenticity=0").endswith("2")
 
 
 def test_a_model_is_described_with_its_own_facts(serving):
@@ -183,39 +178,15 @@ def test_a_worker_that_hangs_is_replaced(serving):
     assert not psutil.pid_exists(worker["pid"])
 
 
-def test_two_versions_side_by_side(serving, photo):
-    management, headers = serving.addresses.management, serving.headers("management")
-    data, token = encoded(photo, "PNG"), serving.token("inference")
-
-    def version_of(path: str) -> str | None:
-        status, answer = ask(serving.addresses.inference, path, data, token)
-        return answer["model"]["version"] if status == 200 else None
-
-    added = requests.post(
-        f"{management}/models",
-        params={"url": "next.mar", "initial_workers": 1, "synchronous": "true"},
-        headers=headers,
-        timeout=120,
-    )
-    assert added.status_code == 200, added.text
-    assert version_of("authenticity") == version_of("authenticity/0.3") == "0.3"
-    assert version_of("authenticity/9.9") == "9.9"
-    chosen = requests.put(f"{management}/models/authenticity/9.9/set-default", headers=headers, timeout=30)
-    assert chosen.status_code == 200 and version_of("authenticity") == "9.9"
-    removed = requests.delete(f"{management}/models/authenticity/0.3", headers=headers, timeout=60)
-    assert removed.status_code == 200
-    assert version_of("authenticity") == "9.9" and version_of("authenticity/0.3") is None
-
-
-def test_changed_archives_restart_it_and_stop_ends_it(serving, run, store, start_arguments):
+def test_stop_ends_it_and_what_was_begun(serving, run):
+    """A request that is being worked on when the end is asked for is answered."""
     before = serving.process.pid
-    (store / "next.mar").replace(store / "authenticity.mar")
-    (store / "slow.mar").unlink()
-    only = [text.replace("authenticity.mar,slow.mar", "authenticity.mar") for text in start_arguments]
-    assert "have changed: restarting" in run(*only)
-    assert serving.process.pid != before and not psutil.pid_exists(before)
-    assert "authenticity: version 9.9" in run("status")
-    assert run("stop") == "The server has stopped.\n"
-    assert serving.process is None
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask_slow, serving, 2)
+        threading.Event().wait(0.5)
+        assert run("stop") == "The server has stopped.\n"
+        assert asked.result().status_code == 200
+    assert serving.process is None and not psutil.pid_exists(before)
+    assert not (serving.folder / "ready.json").exists()
     assert run("stop") == "No server runs.\n"
     assert "does not run" in run("status")

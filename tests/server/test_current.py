@@ -11,7 +11,7 @@ from imagetrust.runtime.engine import exact_engine
 from server.samples import photograph
 from tests.conftest import start_server
 from tests.procedural import encoded
-from tests.releases import CURRENT
+from tests.releases import CURRENT, archive_of
 from training.augment import ServedViews
 from training.data import Images, Record
 
@@ -28,7 +28,7 @@ def running(serving, tmp_path_factory):
     """One worker of `explanation`, in fp32."""
     store, folder = tmp_path_factory.mktemp("store"), tmp_path_factory.mktemp("s")
     build(serving, "explanation", store, {"minWorkers": 1, "maxWorkers": 1, "handler": {"precision": "fp32"}})
-    server = start_server(folder, store, load_models="explanation.mar")
+    server = start_server(folder, store, load_models=archive_of("explanation", CURRENT.name))
     yield server
     server.stop()
 

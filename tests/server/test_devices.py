@@ -8,9 +8,10 @@ from archive_scripts.build import ENDPOINTS, build
 from clients.rest import ask
 from imagetrust.provenance.bounds import MAX_FETCH_SECONDS
 from server.samples import photograph
-from server.sizing import Machine, size, size_models, this_machine
+from server.sizing import Machine, read_packed, size, size_models, this_machine
 from tests.archive_scripts.test_build import settings_of
 from tests.conftest import start_server
+from tests.releases import archive_of
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_each_worker_gets_its_gpu(serving_folder, four_gpus, folder):
     store = folder / "store"
     build(serving_folder, "authenticity", store, {"deviceIds": [2, 0], "minWorkers": 2})
     build(serving_folder, "generator_type", store, {"deviceIds": [3], "minWorkers": 1})
-    server = start_server(folder, store, load_models="authenticity.mar,generator_type.mar")
+    server = start_server(folder, store, load_models=f"{archive_of('authenticity')},{archive_of('generator_type')}")
     try:
         log = (server.logs / "model_log.log").read_text()
         for endpoint in ("authenticity", "generator_type"):
@@ -69,7 +70,7 @@ def test_the_rule_counts_cores(cores, workers):
 @pytest.mark.parametrize("gpus", [0, 2])
 def test_a_batch_of_silent_hosts_ends_before_its_worker_counts_as_hung(gpus, archives):
     batch = size("explanation", Machine(8, gpus))["batchSize"]
-    assert batch * MAX_FETCH_SECONDS < settings_of(archives / "explanation.mar")["responseTimeout"]
+    assert batch * MAX_FETCH_SECONDS < settings_of(archives / archive_of("explanation"))["responseTimeout"]
 
 
 def test_the_server_is_sized_by_the_rule(server):
@@ -82,10 +83,14 @@ def test_the_server_is_sized_by_the_rule(server):
 
 
 def test_an_archive_and_the_operator_win_over_the_rule(serving_folder, tmp_path):
-    store = {name: build(serving_folder, name, tmp_path, fixed) for name, fixed in (
-        ("authenticity", {"batchSize": 7}), ("generator_type", {"deviceIds": [3]}), ("explanation", {}),
-    )}  # fmt: skip
-    store["other"] = tmp_path / "missing.mar"
+    for name, fixed in (
+        ("authenticity", {"batchSize": 7}),
+        ("generator_type", {"deviceIds": [3]}),
+        ("explanation", {}),
+    ):
+        build(serving_folder, name, tmp_path, fixed)
+    assert read_packed(tmp_path / "missing.mar") is None
+    store = {path: read_packed(path) for path in tmp_path.glob("*.mar")}
     sizes = size_models(store, Machine(16, 4), {"explanation": 3})
     by_name = {name: only for name, versions in sizes.items() for only in versions.values()}
     assert set(by_name) == set(ENDPOINTS)

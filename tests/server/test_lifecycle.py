@@ -17,13 +17,16 @@ from clients.rest import ask
 from server.instance import ServerError, TorchServe, find_in_rest, free_ports
 from tests.conftest import start_server
 from tests.procedural import encoded
+from tests.releases import archive_of
+
+ARCHIVE = archive_of("authenticity")
 
 
 def test_stop_leaves_no_process_and_no_token(archives, folder):
     store = folder / "store"
     store.mkdir()
-    shutil.copy(archives / "authenticity.mar", store)
-    server = start_server(folder, store, load_models="authenticity.mar")
+    shutil.copy(archives / ARCHIVE, store)
+    server = start_server(folder, store, load_models=ARCHIVE)
     family = [server.process, *server.process.children(recursive=True)]
     assert len(family) >= 2
     with pytest.raises(ServerError, match="already running"):
@@ -47,9 +50,9 @@ def test_an_archive_that_does_not_load_is_reported(archives, folder):
     """The message carries the log; the server does not stay half-started."""
     store = folder / "store"
     store.mkdir()
-    (store / "authenticity.mar").write_bytes(b"not an archive")
+    (store / ARCHIVE).write_bytes(b"not an archive")
     with pytest.raises(ServerError, match=r"(?s)worker died while loading.*model_log\.log"):
-        start_server(folder, store, load_models="authenticity.mar")
+        start_server(folder, store, load_models=ARCHIVE)
     assert TorchServe(folder).process is None
 
 
@@ -57,7 +60,7 @@ def test_an_archive_that_is_not_there_is_reported(folder):
     store = folder / "store"
     store.mkdir()
     with pytest.raises(ServerError, match="authenticity"):
-        start_server(folder, store, load_models="authenticity.mar")
+        start_server(folder, store, load_models=ARCHIVE)
     assert TorchServe(folder).process is None
 
 
@@ -66,13 +69,13 @@ def test_weights_that_do_not_load_are_reported(archives, folder):
     store = folder / "store"
     store.mkdir()
     with (
-        zipfile.ZipFile(archives / "authenticity.mar") as good,
-        zipfile.ZipFile(store / "authenticity.mar", "w") as bad,
+        zipfile.ZipFile(archives / ARCHIVE) as good,
+        zipfile.ZipFile(store / ARCHIVE, "w") as bad,
     ):
         for name in good.namelist():
             bad.writestr(name, b"broken" if name.endswith(".safetensors") else good.read(name))
     with pytest.raises(ServerError, match="(?s)worker died.*SHA-256"):
-        start_server(folder, store, load_models="authenticity.mar")
+        start_server(folder, store, load_models=ARCHIVE)
     assert TorchServe(folder).process is None
 
 
@@ -137,14 +140,14 @@ def test_free_ports_differ():
 
 
 def test_model_names(server):
-    assert server.model_names() == list(ENDPOINTS)
+    assert sorted(server.model_names()) == sorted(ENDPOINTS)
 
 
 def test_gpu_assignment_changes_nothing_without_a_gpu(serving_folder, photo, folder):
     """An archive that names GPUs serves on the processor where TorchServe counts none."""
     store = folder / "store"
     build(serving_folder, "authenticity", store, {"deviceIds": [0, 1], "minWorkers": 1})
-    server = start_server(folder, store, load_models="authenticity.mar", number_of_gpu="0")
+    server = start_server(folder, store, load_models=ARCHIVE, number_of_gpu="0")
     try:
         status, answer = ask(
             server.addresses.inference, "authenticity", encoded(photo, "PNG"), server.token("inference")
