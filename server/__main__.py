@@ -260,8 +260,6 @@ def main() -> None:
             case "status":
                 if not supervisor_of(folder) and not server.process:
                     sys.exit("The server does not run. Start it: make serve")
-            case "gate":
-                gate_command.run(arguments, server)
                 process = server.process
                 print(f"The server runs, process {process.pid}, at {server.addresses.inference}." if process else
                       "TorchServe does not run at the moment; its supervisor does.")  # fmt: skip
@@ -270,6 +268,8 @@ def main() -> None:
                 problems = read_problems(folder)
                 print("Ready." if not problems else "Not ready: " + "; ".join(problems))
                 sys.exit(1 if problems else 0)
+            case "gate":
+                gate_command.run(arguments, server)
             case "stop":
                 print("The server has stopped." if stop(folder) else "No server runs.")
     except (ArchiveError, DesiredError, ServerError, requests.RequestException) as error:

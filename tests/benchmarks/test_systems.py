@@ -41,7 +41,7 @@ def test_every_baseline_answers_as_the_predictor_does(serving_folder, folder):
 
 def test_the_archive_of_a_setup_is_built(serving_folder, tmp_path):
     systems.build_one(tmp_path, Setup(RELEASE, serving_folder, workers=3, batch_size=5, batch_delay=7))
-    with zipfile.ZipFile(tmp_path / f"{systems.TASK}.mar") as archive:
+    with zipfile.ZipFile(tmp_path / f"{systems.TASK}-{RELEASE.name}.mar") as archive:
         settings = yaml.safe_load(archive.read("model-config.yaml"))
     assert (settings["minWorkers"], settings["batchSize"], settings["maxBatchDelay"]) == (3, 5, 7)
 
