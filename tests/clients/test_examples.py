@@ -24,6 +24,18 @@ COMMANDS = {
 }
 
 
+PAGE = f"""<!doctype html><pre></pre><script type="module">
+import {{ ask }} from "/ask.mjs";
+const bytes = Uint8Array.from({{ length: {len(PICTURE)} }}, (_, n) => n % 256);
+const {{ answer }} = await ask("", "explanation", new Blob([bytes]), "{TOKEN}", {{ detail: "verdicts" }});
+document.querySelector("pre").textContent = JSON.stringify(answer);
+</script>"""
+CHROMIUM = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--virtual-time-budget=10000", "--dump-dom",
+)  # fmt: skip
+
+
 class Server(http.server.BaseHTTPRequestHandler):
     def __init__(self, seen: list[dict], *arguments) -> None:
         self.seen = seen
@@ -39,6 +51,13 @@ class Server(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
+
+    def do_GET(self) -> None:
+        content = {"/": PAGE.encode(), "/ask.mjs": (EXAMPLES / "ask.mjs").read_bytes()}.get(self.path)
+        self.send_response(200 if content else 404)
+        self.send_header("Content-Type", "text/html" if self.path == "/" else "text/javascript")
+        self.end_headers()
+        self.wfile.write(content or b"")
 
     def log_message(self, *_) -> None:
         pass
@@ -67,6 +86,15 @@ def test_each_example_has_its_command():
     assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == set(COMMANDS)
 
 
+SENT = {
+    "path": "/predictions/explanation",
+    "body": PICTURE,
+    "Authorization": f"Bearer {TOKEN}",
+    "Content-Type": "application/octet-stream",
+    "ImageTrust-Detail": "verdicts",
+}
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_example_sends_what_the_api_says_and_prints_the_answer(listening, tmp_path, name):
     address, seen = listening
@@ -74,15 +102,7 @@ def test_an_example_sends_what_the_api_says_and_prints_the_answer(listening, tmp
     done = run(name, address, tmp_path / "photo.jpg")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"inferred": {}}
-    assert seen == [
-        {
-            "path": "/predictions/explanation",
-            "body": PICTURE,
-            "Authorization": f"Bearer {TOKEN}",
-            "Content-Type": "application/octet-stream",
-            "ImageTrust-Detail": "verdicts",
-        }
-    ]
+    assert seen == [SENT]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -90,3 +110,14 @@ def test_an_example_tells_of_a_refusal(listening, tmp_path, name):
     (tmp_path / "note.txt").write_bytes(b"hello")
     done = run(name, listening[0], tmp_path / "note.txt")
     assert done.returncode != 0 and json.loads(done.stdout)["error"]["code"] == "unknown_format"
+
+
+def test_the_example_works_in_a_browser(listening, tmp_path):
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("clients/examples/ask.mjs in a browser needs chromium, which this machine does not have")
+    address, seen = listening
+    command = [chromium, *CHROMIUM, f"--user-data-dir={tmp_path / 'profile'}", address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert '<pre>{"inferred":{}}</pre>' in done.stdout, done.stderr
+    assert seen == [SENT]
