@@ -11,7 +11,6 @@ scored on takes part in its calibration. A finished run is not trained again, an
 """
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,11 +104,8 @@ class HeldOutRun:
             return self.embeddings.logits(self.model, records)
         return predict(self.engine, records, workers=self.workers)
 
-    def held_out(self, part: str, logits_of: Callable[[list[Record]], Logits] | None = None) -> list[HeldOut]:
-        """Return its predictions of that part of each group of which the data have images; the others are named.
-
-        logits_of: what computes them; in fp32 where not given.
-        """
+    def held_out(self, part: str) -> list[HeldOut]:
+        """Return its predictions of that part of each group of which the data have images; the others are named."""
         asked = {group: scored_records(self.records, self.known, group, part, self.seed) for group in self.groups}
         for group in [group for group, chosen in asked.items() if not chosen]:
             print(f"{group.name}: the data have no image of it, or none to hold against it; left out")
@@ -118,7 +114,7 @@ class HeldOutRun:
         together = list({record.path: record for chosen in asked.values() for record in chosen}.values())
         if not together:
             return []
-        logits = (logits_of or self.logits)(together)
+        logits = self.logits(together)
         row_of = {record.path: row for row, record in enumerate(together)}
         return [
             HeldOut(group, chosen, {task: rows[[row_of[r.path] for r in chosen]] for task, rows in logits.items()})

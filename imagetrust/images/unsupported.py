@@ -220,10 +220,12 @@ def _frame(data: bytes) -> tuple[int, bytes] | None:
 
 
 def _jpeg_kind(data: bytes) -> str | None:
-    if frame_fault(data):
+    try:
+        found = _frame(data)
+    except OverflowError:
         return None
-    found = _frame(data)
-    assert found
+    if not found:
+        return None
     marker, segment = found
     if marker in _FRAMES:
         return _FRAMES[marker]
