@@ -58,11 +58,12 @@ def test_the_gate_does_what_the_document_says(ready, tmp_path):
     """Schemathesis sends what the document allows and what it does not, and holds each answer against it."""
     program = "from schemathesis.cli import schemathesis; schemathesis()"
     environment = {"SCHEMATHESIS_HOOKS": "tests.server.schemathesis_hooks", "PYTHONPATH": str(ROOT)}
+    command_line = [sys.executable, "-c", program, "run", DESCRIPTION, "--url", ready]
+    command_line += ["--header", f"Authorization: Bearer {TOKEN}", "--phases", "examples,coverage,fuzzing"]
+    command_line += ["--max-examples", "5", "--seed", "1", "--no-shrink"]
     done = subprocess.run(
-        [sys.executable, "-c", program, "run", DESCRIPTION, "--url", ready,
-         "--header", f"Authorization: Bearer {TOKEN}", "--phases", "examples,coverage,fuzzing", "--max-examples", "5", "--seed", "1", "--no-shrink"],
-        cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        command_line, cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "Tested: 21" in done.stdout
 
