@@ -93,6 +93,8 @@ def wait_until_ready(server: TorchServe, process: subprocess.Popen, begin: int) 
         read, died = find_in_rest(worker_log, WORKER_DIED, read)
         if died:
             raise ServerError(f"a worker died while loading.\n{server.log_tail('model_log.log')}")
+        if (desired := Desired.read(server.folder)) and desired.left_out:
+            raise ServerError(f"not every archive stands; `python -m server run` serves the others.\n{said}")
         if time.monotonic() > deadline:
             raise ServerError(f"not ready after {START_TIMEOUT} s.\n{said}")
         time.sleep(0.3)
