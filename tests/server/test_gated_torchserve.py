@@ -19,9 +19,11 @@ import requests
 from archive_scripts.build import ENDPOINTS
 from clients.grpc import GrpcClient
 from clients.rest import ask
-from server.gate import Gate, torchserve, unready
+from server.gate import Gate
 from server.gate_config import read_settings
+from server.gate_keeper import own_server
 from server.instance import free_ports
+from server.management import ready_workers
 from tests.procedural import encoded
 from tests.server.test_gate import OTHER, TOKEN, needs_nginx, open_for_workers
 
@@ -40,7 +42,9 @@ def make_gate(server, tmp_path_factory):
         def made(**changes: object) -> Gate:
             rest, grpc_port = free_ports(2)
             addresses = {"callers": str(callers), "rest": f"127.0.0.1:{rest}", "grpc": f"127.0.0.1:{grpc_port}"}
-            running = Gate(folder / str(rest), read_settings(changes=addresses | changes), lambda: torchserve(server))
+            running = Gate(
+                folder / str(rest), read_settings(changes=addresses | changes), own_server(server, server.addresses)
+            )
             running.start()
             stack.callback(running.stop, 10)
             return running
@@ -114,12 +118,6 @@ def test_what_torchserve_lacks_is_an_error_of_our_form(url, photo):
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_model")
 
 
-def test_readiness_is_that_of_workers(server, url, gate):
-    assert unready(server) == []
-    gate.set_ready(not unready(server))
-    assert requests.get(f"{url}/health/ready", timeout=9).status_code == 200
-
-
 def test_pictures_in_a_pipeline_are_answered_in_order(gate, photo):
     """TorchServe alone answers them in another order: picture A gets the verdict on B."""
     large, small = encoded(photo.resize((2000, 1500)), "PNG"), encoded(photo, "PNG")
@@ -185,7 +183,7 @@ def test_a_killed_worker_costs_no_error(server, url, photo):
             each.result()
     assert set(statuses) <= {200, 503} and statuses[200] > 50, statuses
     deadline = time.monotonic() + 60
-    while unready(server):
+    while not all(ready_workers(server.describe(endpoint)) for endpoint in ENDPOINTS):
         assert time.monotonic() < deadline
         time.sleep(0.5)
 
@@ -227,6 +225,30 @@ def test_what_grpc_refuses(gate, photo, code, call):
     with GrpcClient(gate.settings.grpc, TOKEN) as client, pytest.raises(grpc.RpcError) as caught:
         call(client, encoded(photo, "PNG"))
     assert caught.value.code().name == code and caught.value.details()
+
+
+def calls_while_workers_die(server, gate, data: bytes) -> list[tuple[str, dict[str, str]]]:
+    """Return the codes and trailing metadata of eight calls at once, under which all workers of a model are killed."""
+    with GrpcClient(gate.settings.grpc, TOKEN) as client:
+        request = client.request("authenticity", data)
+        calls = [client.service.Predictions.future(request, metadata=client.metadata, timeout=90) for _ in range(8)]
+        time.sleep(0.1)
+        for worker in server.describe("authenticity")["workers"]:
+            os.kill(worker["pid"], signal.SIGKILL)
+        return [(call.code().name, dict(call.trailing_metadata())) for call in calls]
+
+
+def test_a_worker_that_dies_makes_grpc_unavailable(server, gate, photo):
+    """With the milliseconds after which to send again."""
+    data = encoded(photo.resize((2000, 1500)), "PNG")
+    died = []
+    for _ in range(3):
+        outcomes = calls_while_workers_die(server, gate, data)
+        assert {code for code, _ in outcomes} <= {"OK", "UNAVAILABLE"}
+        died += [metadata for code, metadata in outcomes if code != "OK"]
+        if died:
+            break
+    assert died and all(metadata["grpc-retry-pushback-ms"] == "1000" for metadata in died)
 
 
 def test_grpc_calls_have_a_name_and_a_line(gate, photo):
