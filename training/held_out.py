@@ -61,6 +61,11 @@ def labelled_predictions(
     return logits[task][kept], labels[kept]
 
 
+def partly_real(records: list[Record]) -> frozenset[Path]:
+    """Return the images whose label is a decision: heads are not fitted to them, and calibration leaves them aside."""
+    return frozenset(record.path for record in records if record.is_partly_real)
+
+
 def scored_records(records: list[Record], known: list[Record], group: Group, part: str, seed: int) -> list[Record]:
     """Return what a group is scored on: its left-out images, and of known ones those of the other class and the part.
 
@@ -176,14 +181,14 @@ def score_runs(runs: list[HeldOutRun], part: str) -> dict[str, HeldOutGroup]:
     groups: dict[str, HeldOutGroup] = {}
     for number, run in enumerate(runs):
         asked = calibrating[number] if part == "validation" else run.held_out(part)
-        scored = frozenset(record.path for one in asked for record in one.records)
+        besides = frozenset(record.path for one in asked for record in one.records) | partly_real(runs[number].records)
         elsewhere = [
-            (one.group, one.predictions("authenticity", besides=scored))
+            (one.group, one.predictions("authenticity", besides=besides))
             for other, predicted in enumerate(calibrating)
             if other != number
             for one in predicted
         ]
-        known = labelled_predictions("authenticity", *run.calibration(), besides=scored)
+        known = labelled_predictions("authenticity", *run.calibration(), besides=besides)
         temperature, thresholds, _ = calibrate(known, [pair for pair in elsewhere if len(pair[1][1])])
         for one in asked:
             logits, labels = one.predictions("authenticity")

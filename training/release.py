@@ -35,7 +35,7 @@ from training import head
 from training.calibration import MAX_FALSE_POSITIVES, MAX_WRONG, fit_open_temperature
 from training.data import DataError, Record, describe_data, read_artifact, read_wild, split
 from training.embeddings import Embeddings
-from training.held_out import HeldOutRun, calibrate, labelled_predictions, score_runs, train_runs
+from training.held_out import HeldOutRun, calibrate, labelled_predictions, partly_real, score_runs, train_runs
 from training.quantise import quantise
 from training.recipe import Recipe, RecipeError, add_recipe_arguments, claim, recipe_of
 from training.teach import LESSON, lessons_of
@@ -64,10 +64,11 @@ def calibrated(
     whole = [record for record in read_wild(wild) if wild_half(record) == "choosing"] if wild else []
     whole_logits = predict(engine, whole, workers=workers) if whole else {}
     held_out = [one for each in runs for one in each.held_out("validation")]
+    besides = partly_real(records)
     heads = {}
     for task in TASKS:
-        known = labelled_predictions(task, chosen, logits)
-        elsewhere = [(one.group, one.predictions(task)) for one in held_out]
+        known = labelled_predictions(task, chosen, logits, besides)
+        elsewhere = [(one.group, one.predictions(task, besides)) for one in held_out]
         in_the_wild = labelled_predictions(task, whole, whole_logits) if whole else None
         if task == "authenticity":
             temperature, thresholds, hold = calibrate(known, elsewhere, in_the_wild)
