@@ -183,10 +183,10 @@ def test_a_command_runs_beside_the_server(command, document, desk, place):
 
 
 @pytest.mark.parametrize(("document", "program"), fenced({"python"}))
-def test_a_program_in_python_runs_beside_the_server(document, program, desk, place, server, monkeypatch):
+def test_a_program_in_python_runs_beside_the_server(document, program, desk, place, server):
     text, environment = place(program)
     if "7070" in text:
-        text = text.replace("127.0.0.1:7070", server.addresses.grpc)
+        text = text.replace("127.0.0.1:7070", server.addresses.grpc_inference)
     text = f"token = {environment['TOKEN']!r}\n{text}"
     done = subprocess.run([sys.executable, "-c", text], cwd=desk, env=environment, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr.decode()
