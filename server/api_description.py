@@ -218,8 +218,10 @@ def _schemas() -> dict[str, Any]:
         schemas[f"{kind}_request"] = _object({"image": _BASE64}, beside)
     instance = _object({"image": _object({"b64": _BASE64})})
     schemas["kserve_v1_request"] = _object({"instances": _ONE | {"items": instance}})
-    shape, data = _ONE | {"items": {"const": 1}}, _ONE | {"items": _BASE64}
-    tensor = _object({"name": {"const": "image"}, "shape": shape, "datatype": {"const": "BYTES"}, "data": data})
+    tensor = _object({"datatype": {"const": "BYTES"}, "data": _ONE | {"items": _BASE64}})
+    # The protocol wants them; they are not read, nor is what else a tensor has.
+    tensor["properties"] |= {"name": {"description": "Such as `image`."}, "shape": {"description": "Such as [1]."}}
+    tensor["additionalProperties"] = True
     schemas["kserve_v2_request"] = _object({"inputs": _ONE | {"items": tensor}}, {"id": {"type": ["string", "null"]}})
     _ease(schemas)
     return schemas

@@ -72,20 +72,26 @@ def _list_path(path: Path, left_out: Path | None) -> Iterator[Listed]:
 
 
 def _walk(folder: Path, left_out: Path | None) -> Iterator[Listed]:
-    try:
-        with os.scandir(folder) as entries:
-            inside = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
-    except OSError as error:
-        yield Listed(str(folder), fault=f"The folder cannot be read: {error.strerror}.")
-        return
-    for name, is_folder in inside:
-        path = folder / name
-        if name.startswith("."):
-            continue
-        if is_folder and not (left_out and path.resolve() == left_out):
-            yield from _walk(path, left_out)
-        elif not is_folder and path.suffix.lower() in SUFFIXES:
-            yield _listed(path)
+    waiting = [(str(folder), True)]
+    while waiting:
+        path, is_folder = waiting.pop()
+        if not is_folder:
+            yield _listed(Path(path))
+        elif not (left_out and Path(path).resolve() == left_out):
+            try:
+                with os.scandir(path) as entries:
+                    inside = [
+                        (entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries if _is_wanted(entry)
+                    ]
+            except OSError as error:
+                yield Listed(path, fault=f"The folder cannot be read: {error.strerror}.")
+            else:
+                waiting += sorted(inside, reverse=True)
+
+
+def _is_wanted(entry: os.DirEntry[str]) -> bool:
+    is_picture = Path(entry.name).suffix.lower() in SUFFIXES
+    return not _is_hidden(entry.name) and (is_picture or entry.is_dir(follow_symlinks=False))
 
 
 def _listed(path: Path) -> Listed:

@@ -85,7 +85,7 @@ class JsonLines:
 
     def add(self, row: Row) -> None:
         """Print a picture."""
-        members: dict[str, Any] = {"picture": printable(row.picture)}
+        members: dict[str, Any] = {"picture": row.picture}
         if row.answer is None:
             members["error"] = {"code": row.code, "message": row.message}
             if row.request_id:
@@ -94,8 +94,8 @@ class JsonLines:
             answer = msgspec.to_builtins(row.answer)
             members |= answer if isinstance(row.answer, Explanation) else {"inferred": answer}
         if row.heatmap_file:
-            members["heatmap_file"] = printable(row.heatmap_file)
-        print(json.dumps(members, ensure_ascii=False), file=self._file)
+            members["heatmap_file"] = row.heatmap_file
+        print(json.dumps(members), file=self._file)  # in ASCII: nothing in it steers a terminal
 
 
 class Csv:

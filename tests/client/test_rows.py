@@ -82,5 +82,10 @@ def test_no_name_steers_a_terminal_or_breaks_a_line(form, name):
     assert not set("\x1b\x9b\x07\u202e") & set(text)
 
 
+def test_json_lines_keep_names_that_are_no_text():
+    (line,) = printed(JsonLines, Row("latin\udce9 写真", VERDICTS)).splitlines()
+    assert line.isascii() and json.loads(line)["picture"] == "latin\udce9 写真"
+
+
 def test_names_in_other_scripts_stay_as_they_are():
     assert printable("Büro 写真 🙂.jpg") == "Büro 写真 🙂.jpg"
