@@ -112,8 +112,13 @@ def run(rate: float, settle: float, built: Path | None, out: Path) -> list[dict[
                 for step, change in steps(settle):
                     print(f"{step} ...", flush=True)
                     begin = time.time()
-                    change(running)
-                    done.append(Step(step, begin, time.time()))
+                    try:
+                        change(running)
+                    except ServerError as error:  # what was counted until then is told all the same
+                        print(f"error: {error}", flush=True)
+                        break
+                    finally:
+                        done.append(Step(step, begin, time.time()))
                     time.sleep(settle)
             requests = read_requests(csv)
     return rows_of(done, requests, load_began(csv))
@@ -138,6 +143,8 @@ def main() -> None:
         arguments.out / "rollout.json", {"rate": arguments.rate, "conditions": machine(PACKAGES), "steps": rows}
     )
     print("\n" + table(list(rows[0]), [list(row.values()) for row in rows]))
+    if len(rows) < len(steps(0)):
+        sys.exit(2)
     if lost := [row["step"] for row in rows if row["lost"] and row["step"] != RESTART]:
         sys.exit(f"Requests were lost: {', '.join(map(str, lost))}")
 

@@ -51,19 +51,17 @@ def keeper(folder, callers, server, behind):
 
 
 @needs_nginx
-def test_it_is_started_and_started_again_later_and_later(keeper):
+def test_it_is_started_and_started_again_where_the_back_off_says_so(keeper):
+    due = [True, False, False, True]
+    keeper._starting = SimpleNamespace(due=lambda: due.pop(0))
     assert keeper.look() == [] and keeper.gate.is_running()
+    for process in (keeper.gate.process, *keeper.gate.process.children()):
+        process.kill()
+    while keeper.gate.is_running():
+        time.sleep(0.01)
     for _ in range(2):
-        for process in (keeper.gate.process, *keeper.gate.process.children()):
-            process.kill()
-        while keeper.gate.is_running():
-            time.sleep(0.01)
-        first = keeper.look()
-        assert first and not keeper.gate.is_running(), "the second start waits"
-        deadline = time.monotonic() + 10
-        while keeper.look() or not keeper.gate.is_running():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        assert keeper.look() and not keeper.gate.is_running()
+    assert keeper.look() == [] and keeper.gate.is_running() and not due
 
 
 @needs_nginx
