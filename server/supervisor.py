@@ -27,6 +27,7 @@ from server.archive import Archive, ArchiveError, admit, describe, folder_name
 from server.desired import Desired, DesiredError, Served, changing
 from server.instance import ServerError, TorchServe, bound_file
 from server.management import Management, is_loading, ready_pids, ready_workers
+from server.metrics import GateLog, Metrics, answering, look_at_machine
 from server.self_test import SelfTest, ask_version, read_self_test
 from server.settings import CONFIG, archive_files, instance_settings
 from server.sizing import size_archive, this_machine
@@ -133,6 +134,8 @@ class Supervisor:
         self.management = Management(server)
         self.store = server.folder / STORE
         self.ending = threading.Event()
+        self.metrics = Metrics()
+        self._gate_log = GateLog(server.folder / "gate" / "logs" / "access.log")
         self._watched: dict[tuple[str, str], Watched] = {}
         self._refused: dict[tuple[str, str], tuple[BackOff, str]] = {}  # archives that do not stand, and why
         self._starting, self._gate_starting, self._renewing = BackOff(), BackOff(), BackOff()
@@ -145,10 +148,11 @@ class Supervisor:
 
         Raises ServerError, ArchiveError or DesiredError where another supervisor has the folder, or nothing can start.
         """
-        with self._alone():
+        with self._alone(), answering(self.metrics, self.settings["supervisor_metrics_address"]):
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: self.ending.set())
             self._ready(["it is starting"], None)
+            self.metrics.set("imagetrust_queue_size", int(self.settings["job_queue_size"]))
             replace_json(self.server.folder / STARTED, {"settings": self.settings, "workers": self.workers})
             desired = self._first_desired()
             if self.server.process:
@@ -291,6 +295,8 @@ class Supervisor:
             _reap()
             self.server.bound_console()
             bound_file(self.server.logs / LOG, MAX_LOG)
+            self._gate_log.read(self.metrics)
+            look_at_machine(self.metrics, self.server.folder)
             desired = Desired.read(self.server.folder)
             if desired is None:
                 raise DesiredError("the file of what shall be served is gone")
@@ -303,12 +309,15 @@ class Supervisor:
             problems = [*problems, "a round failed: see the log"]
         with contextlib.suppress(OSError):  # a full disk is told by the log of what it keeps from working
             self._ready(problems, desired)
+        self.metrics.set("imagetrust_ready", not problems)
 
     def _torchserve(self, desired: Desired) -> list[str]:
         """Start, restart or mend TorchServe; return what keeps it from being ready."""
         if not self.server.process:
+            self.metrics.saw(desired, {})
             if self._starting.due():
                 logger.warning("TorchServe does not run: starting it")
+                self.metrics.add("imagetrust_restarts_total", "torchserve")
                 self._launch(desired)
             return ["TorchServe does not run"]
         try:
@@ -325,8 +334,10 @@ class Supervisor:
             if free:  # while versions are changed by hand (server/versions.py) nothing is mended under those hands
                 desired = Desired.read(self.server.folder) or desired
                 problems = self._mend(desired, names)
+        running = {name: self.management.versions(name) for name in desired.models}
+        self.metrics.saw(desired, running)
         for name, model in desired.models.items():
-            problems += self._test(name, model.default, self.management.versions(name).get(model.default))
+            problems += self._test(name, model.default, running[name].get(model.default))
         if not problems:
             self._starting.reset()
         return problems
@@ -383,6 +394,7 @@ class Supervisor:
             patience = running["startupTimeout"] + PATIENCE
         if now - watched.short_since > patience and watched.repair.due():
             logger.warning("%s: starting workers anew", missing[0])
+            self.metrics.add("imagetrust_repairs_total")
             # The archive may be what is damaged.
             admit_again(Path(self.settings["model_store"]) / served.archive, watched.archive.folder, served, check=True)
             if ready:
@@ -421,6 +433,8 @@ class Supervisor:
             watched.faults = [f"{name} {version}: {fault}" for fault in faults]
             watched.turn += 1
         watched.tested, watched.tested_at = pids, now
+        if not watched.faults:
+            self.metrics.set("imagetrust_self_test_timestamp_seconds", time.time(), name, version)
         return watched.faults
 
     def _renew_tokens(self) -> None:
@@ -443,6 +457,8 @@ class Supervisor:
         if not self.gate.is_running():
             if self._gate_starting.due():
                 logger.info("starting the gate")
+                if self._gate_knows is not None:
+                    self.metrics.add("imagetrust_restarts_total", "gate")
                 self.gate.start()
                 self._gate_knows = knows
         else:
