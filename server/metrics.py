@@ -44,10 +44,12 @@ METRICS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "imagetrust_gate_retries_total": ("counter", (), "requests that the gate asked again"),
     "imagetrust_gate_seconds": ("histogram", ("route",), "from a request's first byte to its answer's last"),
 }  # fmt: skip
-BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  # seconds
+BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # seconds
 PROGRAMS = ("torchserve", "gate")
 ROUTES = ("predictions", "explanations", "v1", "v2", "grpc", "api-description")  # another path is `other`
 _GRPC = "org.pytorch.serve.grpc.inference.InferenceAPIsService"
+# Begun at nothing, so that Prometheus sees the first step of each.
+STATUSES = ("200", "400", "401", "404", "408", "413", "415", "429", "499", "500", "502", "503", "504")
 _MOST_CALLERS = 50  # names that have a line of their own; the operator gives them
 _MOST_BYTES = 1_000_000  # of the log that are held at once
 _CERTIFICATE = re.compile(r'^\s*ssl_certificate "([^"]+)";', re.MULTILINE)
@@ -66,6 +68,9 @@ class Metrics:
         }
         for program in PROGRAMS:
             self.add("imagetrust_restarts_total", program, by=0)
+        for route in (*ROUTES, "other"):
+            for status in STATUSES:
+                self.add("imagetrust_gate_requests_total", route, status, by=0)
         for name in ("imagetrust_repairs_total", "imagetrust_gate_retries_total"):
             self.add(name, by=0)
 
