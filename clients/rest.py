@@ -4,11 +4,18 @@ import requests
 
 
 def ask(
-    address: str, endpoint: str, picture: bytes, token: str, timeout: float = 60, options: dict[str, str] | None = None
+    address: str,
+    endpoint: str,
+    picture: bytes,
+    token: str,
+    timeout: float = 60,
+    options: dict[str, str] | None = None,
+    request_id: str | None = None,
 ) -> tuple[int, dict]:
     """Send an image's bytes to an endpoint and return the HTTP status and the JSON answer.
 
     address: such as "http://127.0.0.1:8080". options: such as {"detail": "verdicts"}.
+    request_id: what the answer and the logs call the request; the gate makes one up where it is not given.
     Raises requests.RequestException where no answer comes.
     """
     answer = requests.post(
@@ -16,7 +23,8 @@ def ask(
         data=picture,
         # What the file really is, the server finds out itself.
         headers={"Authorization": f"Bearer {token}", "Content-Type": "application/octet-stream"}
-        | {f"ImageTrust-{name}": value for name, value in (options or {}).items()},
+        | {f"ImageTrust-{name}": value for name, value in (options or {}).items()}
+        | ({"X-Request-Id": request_id} if request_id else {}),
         timeout=timeout,
     )
     return answer.status_code, answer.json()

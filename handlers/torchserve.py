@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +13,11 @@ import msgspec
 import torch
 from ts.service import Service
 
+from handlers.metrics import Metrics, request_id
 from handlers.read_request import Repeated, WrappedRequest, read_request
 from imagetrust.contents import check_folder
 from imagetrust.errors import AnswerError
-from imagetrust.predictor import Predictor
+from imagetrust.predictor import QUESTIONS, Predictor
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +59,19 @@ class Endpoint:
             settings.get("precision", "auto"),
             settings.get("manifest_hosts") or (),
         )
+        self.metrics = Metrics(
+            context.metrics,
+            self.question,
+            self.predictor.model.config,
+            self.predictor.engine.name,
+            int(properties["batch_size"] or 1),
+        )
+        self.metrics.begin(self.predictor.model.config, QUESTIONS[self.question])
         logger.info("%s ready: %s on %s, %d thread(s)", self.question, self.predictor.engine.name, device.type, threads)
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[str]:
         """Answer a batch: the text of one JSON object an item, in order, with its own status."""
+        begun = time.time()
         requests: list[WrappedRequest | AnswerError] = []
         for index, fields in enumerate(data):
             try:
@@ -68,17 +79,21 @@ class Endpoint:
             except AnswerError as error:
                 requests.append(error)
         bodies = []
-        for index, (request, answer) in enumerate(
-            zip(requests, self.predictor.predict(requests, self.question), strict=True)
-        ):
+        self.metrics.count_batch(len(data))
+        answered = self.predictor.predict_measured(requests, self.question)
+        for index, (request, (answer, measured)) in enumerate(zip(requests, answered, strict=True)):
             context.set_response_content_type(index, "application/json")
+            headers = _headers(context, index)
             # The management API's question for a description comes as a request without an image.
             if not data[index] and context.get_request_header(index, "describe") == "True":
                 answer = {"models": [msgspec.to_builtins(self.predictor.model.config)]}
-            elif isinstance(answer, AnswerError):
+                bodies.append(_text(answer))
+                continue
+            self.metrics.count(headers, answer, measured, begun)
+            if isinstance(answer, AnswerError):
                 context.set_response_status(answer.status, _PHRASES[answer.status], index)
                 if answer.status >= 500:
-                    logger.error("request %s failed: %s", _request_id(context, index), answer.code)
+                    logger.error("request %s failed: %s", request_id(headers), answer.code)
                 answer = answer.as_json()
                 context.set_response_header(index, ERROR_HEADER, _text(answer).replace("\x7f", "\\u007f"))
             elif isinstance(request, WrappedRequest):
@@ -93,10 +108,13 @@ def _text(answer: object) -> str:
     return json.dumps(answer, separators=(",", ":"), allow_nan=False)
 
 
-def _request_id(context: Any, index: int) -> str:
-    """Return what the gate called an item of the batch, or "-" for one that came past it."""
-    headers = {name.lower(): value for name, value in context.get_all_request_header(index).items()}
-    return str(headers.get("x-request-id", "-"))
+def _headers(context: Any, index: int) -> dict[str, str]:
+    """Return the headers of an item of the batch by their names in small letters.
+
+    Parameters stand among them too, each with a dict.
+    """
+    sent = context.get_all_request_header(index)
+    return {name.lower(): value for name, value in sent.items() if isinstance(value, str)}
 
 
 _retrieve_data = Service.retrieve_data_for_inference

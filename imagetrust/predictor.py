@@ -1,6 +1,7 @@
 """From the bytes of images to answers: what handlers, tests, evaluation and benchmarks all call."""
 
 import logging
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from imagetrust.explain.heatmap import heatmap_answer
 from imagetrust.explain.overlay import thumbnail
 from imagetrust.images.decode import DecodedImage, decode
 from imagetrust.images.views import View
+from imagetrust.measured import Measured
 from imagetrust.models.model import Model
 from imagetrust.provenance import allowed_origins, read_declarations, summarise
 from imagetrust.request import Request
@@ -94,37 +96,57 @@ class Predictor:
 
         A request that is an error already stays one, so that a caller need not keep its place.
         """
+        return [answer for answer, _ in self.predict_measured(requests, question)]
+
+    def predict_measured(
+        self, requests: Sequence[Request | AnswerError], question: str
+    ) -> list[tuple[Answer, Measured]]:
+        """`predict`, with what was measured of each request."""
         answers: dict[int, Answer] = {}
         prepared: dict[int, PreparedImage] = {}
+        measured = [Measured() for _ in requests]
         for index, request in enumerate(requests):
             if isinstance(request, AnswerError):
                 answers[index] = request
                 continue
-            outcome = _attempt(self._prepare, request, question)
+            outcome = _attempt(self._prepare, request, question, measured[index])
             if isinstance(outcome, AnswerError):
                 answers[index] = outcome
             else:
                 prepared[index] = outcome
+        begin = time.perf_counter()
         scored = self._score([one.pixels for one in prepared.values()], QUESTIONS[question])
+        seconds = time.perf_counter() - begin
         for (index, one), scores in zip(prepared.items(), scored, strict=True):
-            answers[index] = (
-                scores if isinstance(scores, AnswerError) else _attempt(self._answer, one, scores, question)
-            )
-        return [answers[index] for index in range(len(requests))]
+            measured[index].seconds["inference"] = seconds
+            if isinstance(scores, AnswerError):
+                answers[index] = scores
+                continue
+            measured[index].recomputed = scores.recomputed
+            answers[index] = _attempt(self._answer, one, scores, question, measured[index])
+        return [(answers[index], one) for index, one in enumerate(measured)]
 
-    def _prepare(self, request: Request, question: str) -> PreparedImage:
+    def _prepare(self, request: Request, question: str, measured: Measured) -> PreparedImage:
         options = self._options(request, question)
         full = options.get("detail") == "full"
         wants_heatmap = full if question == "explanation" else request.heatmap
-        decoded = decode(request.image, self.min_side)
+        with measured.stage("decode"):
+            decoded = decode(request.image, self.min_side)
+        measured.size = decoded.size
+        with measured.stage("preprocess"):
+            pixels = self.preprocessing.pixels(decoded.image)
+        declared = None
+        if full:
+            with measured.stage("provenance"):
+                declared = self._declared(request.image, decoded, options["place"] == "shown")
         return PreparedImage(
-            pixels=self.preprocessing.pixels(decoded.image),
+            pixels=pixels,
             views=self.preprocessing.views_of(*decoded.size),
             size=decoded.size,
             heatmap=HeatmapRequest(options["class"], options["method"], thumbnail(decoded.image))
             if wants_heatmap
             else None,
-            declared=self._declared(request.image, decoded, options["place"] == "shown") if full else None,
+            declared=declared,
             file=decoded.facts() if full else None,
         )
 
@@ -170,7 +192,7 @@ class Predictor:
             return [one for image in images for one in self._score([image], tasks)]
         return [one if _is_finite(one, tasks) else PredictionError() for one in scores]
 
-    def _answer(self, prepared: PreparedImage, scores: Scores, question: str) -> dict[str, Any]:
+    def _answer(self, prepared: PreparedImage, scores: Scores, question: str, measured: Measured) -> dict[str, Any]:
         tasks = QUESTIONS[question]
         inferred = {task: ANSWERS[task](self.model, scores.logits[task], self.engine.name) for task in tasks}
         heatmap = {}
@@ -178,16 +200,17 @@ class Predictor:
             class_name = prepared.heatmap.class_name
             if class_name == DECIDED:
                 class_name = self.model.config.heads[tasks[0]].classes[int(scores.logits[tasks[0]].argmax())]
-            heatmap["heatmap"] = heatmap_answer(
-                self.model,
-                scores.features,
-                prepared.views,
-                self._task_of_class(tasks)[class_name],
-                class_name,
-                prepared.heatmap.method,
-                prepared.heatmap.small,
-                prepared.size,
-            )
+            with measured.stage("explanation"):
+                heatmap["heatmap"] = heatmap_answer(
+                    self.model,
+                    scores.features,
+                    prepared.views,
+                    self._task_of_class(tasks)[class_name],
+                    class_name,
+                    prepared.heatmap.method,
+                    prepared.heatmap.small,
+                    prepared.size,
+                )
         if question != "explanation":
             return inferred[question] | heatmap
         if prepared.declared is None:

@@ -30,6 +30,8 @@ from server.instance import (
     find_in_rest,
     summarise,
 )
+from server.logs import JsonLines
+from server.logs import readable as readable_log
 from server.models_command import add_models, run_models
 from server.report import readable
 from server.samples import photograph
@@ -37,6 +39,7 @@ from server.settings import CONFIG, ROOT, archive_files, instance_settings
 from server.supervisor import DRAIN_TIMEOUT, LOG, PID, READY, STARTED, STATUS, Supervisor, started_with
 
 FOLDER = ROOT / ".server"
+_ERRORS = (ArchiveError, DesiredError, ServerError, requests.RequestException)
 
 
 def start(folder: Path, changes: dict[str, str], workers: dict[str, int], gate: Path | None = None) -> None:
@@ -88,7 +91,7 @@ def wait_until_ready(server: TorchServe, process: subprocess.Popen, begin: int) 
     read = worker_log.stat().st_size if worker_log.exists() else 0
     deadline = time.monotonic() + START_TIMEOUT
     while not (server.folder / READY).exists():
-        said = log.read_bytes()[begin:].decode(errors="replace").strip()
+        said = readable_log(log.read_bytes()[begin:].decode(errors="replace").strip())
         if process.poll() is not None:
             raise ServerError(f"the server could not be started.\n{said}")
         read, died = find_in_rest(worker_log, WORKER_DIED, read)
@@ -156,18 +159,24 @@ def stop(folder: Path) -> bool:
 def run(folder: Path, changes: dict[str, str], workers: dict[str, int], source: Path | None) -> None:
     """Supervise in the foreground until SIGTERM. source: of the gate's settings; None for no gate.
 
-    Without nginx TorchServe serves alone. Raises GateError for settings of the gate that are at fault.
+    Without nginx TorchServe serves alone. Exits with 1 where it cannot; the log says why.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     server, gate = TorchServe(folder), None
-    if source:
-        try:
-            nginx()
-        except GateError as error:
-            logging.warning("no gate: %s", error)
-        else:
-            gate = gate_command.kept_gate(server, source, instance_settings(CONFIG, changes))
-    Supervisor(server, changes, workers, gate).run()
+    try:
+        if source:
+            try:
+                nginx()
+            except GateError as error:
+                logging.warning("no gate: %s", error)
+            else:
+                gate = gate_command.kept_gate(server, source, instance_settings(CONFIG, changes))
+        Supervisor(server, changes, workers, gate).run()
+    except _ERRORS as error:
+        logging.error("%s", error)
+        sys.exit(1)
 
 
 def print_versions(server: TorchServe) -> None:
@@ -306,7 +315,7 @@ def main() -> None:
                 gate_command.run(arguments, server)
             case "stop":
                 print("The server has stopped." if stop(folder) else "No server runs.")
-    except (ArchiveError, DesiredError, ServerError, requests.RequestException) as error:
+    except _ERRORS as error:
         sys.exit(f"error: {error}")
 
 

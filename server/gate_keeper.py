@@ -32,6 +32,7 @@ class Keeper:
         self.source = source
         self.gate = Gate(folder, settings(), behind)
         self.canaries: dict[str, tuple[str, float]] = {}  # that the gate sends requests to
+        self.starts = 0  # of nginx so far
         self._settings = settings
         self._behind = behind
         self._starting = BackOff()
@@ -61,6 +62,7 @@ class Keeper:
             else:
                 logger.info("starting the gate")
                 self._started = time.monotonic()
+                self.starts += 1
                 self.gate.start()
             self.canaries, self._amiss = canaries, []
         except (ServerError, DesiredError, OSError) as error:

@@ -349,11 +349,12 @@ def free_ports(count: int) -> list[int]:
 
 def free_addresses() -> dict[str, str]:
     """Return changes to config.properties that put a server on free ports, beside any that runs already."""
-    inference, management, metrics, grpc_inference, grpc_management = free_ports(5)
+    inference, management, metrics, supervisor, grpc_inference, grpc_management = free_ports(6)
     return {
         "inference_address": f"http://127.0.0.1:{inference}",
         "management_address": f"http://127.0.0.1:{management}",
         "metrics_address": f"http://127.0.0.1:{metrics}",
+        "supervisor_metrics_address": f"http://127.0.0.1:{supervisor}",
         "grpc_inference_port": str(grpc_inference),
         "grpc_management_port": str(grpc_management),
     }

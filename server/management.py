@@ -5,6 +5,7 @@ connections from being served meanwhile (on two cores): they hold one of the thr
 returns at once, and what it began is polled.
 """
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -119,7 +120,7 @@ class Management:
             lines = [line.decode(errors="replace") for line in log if f"-{name}_{version}-std".encode() in line]
         if not any("Backend worker process died" in line for line in lines):
             return None
-        said = [line.rpartition("MODEL_LOG - ")[2].strip() for line in lines if "Error" in line]
+        said = [json.loads(line)["message"] for line in lines if "Error" in line]
         return said[-1] if said else "its log says why"
 
 

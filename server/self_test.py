@@ -11,6 +11,7 @@ from clients.rest import ask
 from server.instance import TorchServe
 
 SELF_TEST = Path("model") / "self_test.json"
+REQUEST_ID = "self-test"  # what the requests here call themselves: they are not counted (handlers/metrics.py)
 # What another precision of the answering worker is measured by: fp16 rounds finer than bf16.
 _MEASURED_AS = {"fp16": "bf16"}
 
@@ -69,7 +70,13 @@ def ask_version(server: TorchServe, name: str, version: str, picture: bytes, tim
     options = {"detail": "verdicts"} if name == "explanation" else None
     begin = time.monotonic()
     status, answer = ask(
-        server.addresses.inference, f"{name}/{version}", picture, server.token("inference"), timeout, options
+        server.addresses.inference,
+        f"{name}/{version}",
+        picture,
+        server.token("inference"),
+        timeout,
+        options,
+        REQUEST_ID,
     )
     return Reply(status, answer, time.monotonic() - begin)
 

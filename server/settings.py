@@ -42,10 +42,12 @@ def read_properties(path: Path) -> dict[str, str]:
 
 
 def instance_settings(config: Path, changes: dict[str, str]) -> dict[str, str]:
-    """Return the file's settings with `changes`, the model store absolute and the only place archives come from."""
+    """Return the file's settings with `changes`, paths absolute, the model store the only place archives come from."""
     settings = read_properties(config) | changes
     store = (config.parent / settings["model_store"]).resolve()
     settings["model_store"] = str(store)
+    if "metrics_config" in settings:
+        settings["metrics_config"] = str((config.parent / settings["metrics_config"]).resolve())
     if "allowed_urls" not in changes:
         settings["allowed_urls"] = f"file://{re.escape(str(store))}/[^/]+[.]mar"
     return settings

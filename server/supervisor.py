@@ -28,6 +28,7 @@ from server.back_off import BackOff
 from server.desired import Desired, DesiredError, Served, changing
 from server.instance import ServerError, TorchServe, bound_file
 from server.management import Management, is_loading, ready_pids, ready_workers
+from server.metrics import GateLog, Metrics, answering, look_at_machine
 from server.self_test import SelfTest, ask_version, read_self_test
 from server.settings import CONFIG, archive_files, instance_settings
 from server.sizing import size_archive, this_machine
@@ -57,10 +58,12 @@ RENEW_BEFORE = 0.1  # of a token's life, at most five minutes
 class Gate(Protocol):
     """The proxy in front of TorchServe, and what keeps it (server/gate_keeper.py).
 
-    source: its file of settings. canaries: the versions and shares by model that it sends requests to.
+    source: its file of settings. canaries: the versions and shares by model that it sends requests to. starts: how often
+    it was started so far.
     """
 
     source: Path
+    starts: int
     canaries: dict[str, tuple[str, float]]
 
     def look(self) -> list[str]:
@@ -108,6 +111,8 @@ class Supervisor:
         self.management = Management(server)
         self.store = server.folder / STORE
         self.ending = threading.Event()
+        self.metrics = Metrics()
+        self._gate_log = GateLog(server.folder / "gate" / "logs" / "access.log")
         self._watched: dict[tuple[str, str], Watched] = {}
         self._refused: dict[object, tuple[BackOff, str]] = {}  # archives that do not stand, and why
         self._starting, self._renewing = BackOff(), BackOff()
@@ -121,10 +126,11 @@ class Supervisor:
 
         Raises ServerError, ArchiveError or DesiredError where another supervisor has the folder, or nothing can start.
         """
-        with self._alone():
+        with self._alone(), answering(self.metrics, self.settings["supervisor_metrics_address"]):
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: self.ending.set())
             self._ready(["it is starting"], None)
+            self.metrics.set("imagetrust_queue_size", int(self.settings["job_queue_size"]))
             replace_json(
                 self.server.folder / STARTED, started_with(self.settings, self.workers, self.gate and self.gate.source)
             )
@@ -291,6 +297,8 @@ class Supervisor:
             _reap()
             self.server.bound_console()
             bound_file(self.server.logs / LOG, MAX_LOG)
+            self._gate_log.read(self.metrics)
+            look_at_machine(self.metrics, self.server.folder)
             desired = Desired.read(self.server.folder)
             if desired is None:
                 raise DesiredError("the file of what shall be served is gone")
@@ -303,12 +311,15 @@ class Supervisor:
         self._look_at_gate()
         with contextlib.suppress(OSError):  # a full disk is told by the log of what it keeps from working
             self._ready(problems, desired)
+        self.metrics.set("imagetrust_ready", not problems)
 
     def _torchserve(self, desired: Desired) -> list[str]:
         """Start, restart or mend TorchServe; return what keeps it from being ready."""
         if not self.server.process:
+            self.metrics.saw(desired, {})
             if self._starting.due():
                 logger.warning("TorchServe does not run: starting it")
+                self.metrics.add("imagetrust_restarts_total", "torchserve")
                 self._launch(desired)
             return ["TorchServe does not run"]
         try:
@@ -326,8 +337,10 @@ class Supervisor:
             if free:  # while versions are changed by hand (server/versions.py) nothing is mended under those hands
                 desired = Desired.read(self.server.folder) or desired
                 problems = self._mend(desired, names)
+        running = {name: self.management.versions(name) for name in desired.models}
+        self.metrics.saw(desired, running)
         for name, model in desired.models.items():
-            problems += self._test(name, model.default, self.management.versions(name).get(model.default))
+            problems += self._test(name, model.default, running[name].get(model.default))
         if not problems:
             self._starting.reset()
         return problems
@@ -384,6 +397,7 @@ class Supervisor:
             patience = running["startupTimeout"] + PATIENCE
         if now - watched.short_since > patience and watched.repair.due():
             logger.warning("%s: starting workers anew", missing[0])
+            self.metrics.add("imagetrust_repairs_total")
             # The archive may be what is damaged.
             admit_again(Path(self.settings["model_store"]) / served.archive, watched.archive.folder, served, check=True)
             if ready:
@@ -422,6 +436,8 @@ class Supervisor:
             watched.faults = [f"{name} {version}: {fault}" for fault in faults]
             watched.turn += 1
         watched.tested, watched.tested_at = pids, now
+        if not watched.faults:
+            self.metrics.set("imagetrust_self_test_timestamp_seconds", time.time(), name, version)
         return watched.faults
 
     def _end_stopped_workers(self) -> None:
@@ -453,7 +469,10 @@ class Supervisor:
         """Keep the gate running, whatever TorchServe does: it says meanwhile that no worker is there."""
         if self.gate:
             try:
+                started = self.gate.starts
                 self._amiss = self.gate.look()
+                if started and self.gate.starts > started:
+                    self.metrics.add("imagetrust_restarts_total", "gate")
             except Exception:
                 logger.exception("a look at the gate failed")
                 self._amiss = ["a look at the gate failed: see the log"]

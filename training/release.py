@@ -38,6 +38,7 @@ from training.embeddings import Embeddings
 from training.held_out import HeldOutRun, calibrate, labelled_predictions, partly_real, score_runs, train_runs
 from training.quantise import quantise
 from training.recipe import Recipe, RecipeError, add_recipe_arguments, claim, recipe_of
+from training.reference import add_reference
 from training.teach import LESSON, lessons_of
 from training.train import CURVES, train
 
@@ -150,6 +151,7 @@ def release(
         write_sections(made, {"held_out": {"conditions": evaluation.conditions()} | section})
     steps = [step for step in report.STEPS if step != "wild" or wild]
     report.run(evaluation, [step for step in steps if step not in measured])
+    add_reference(made, evaluation.plots, data, wild)
 
     shutil.copytree(made, store / f".{version}.partial", dirs_exist_ok=True)
     (store / f".{version}.partial").rename(target)

@@ -5,6 +5,7 @@ from typing import Annotated, Self
 
 import msgspec
 
+from imagetrust.distributions import Reference
 from imagetrust.files import replace_bytes
 from imagetrust.images.views import Preprocessing
 
@@ -84,6 +85,8 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     backbone: a name of imagetrust.models.registry. weights_sha256: of the weights file beside the description.
     pretrained_sha256: of the pretrained backbone (imagetrust.models.model.pretrained_file) whose weights it takes where
         its own file has none; None: its own file has all.
+    reference: by the name of a set of images that the model has not learnt from, how its answers and their sizes are
+        spread (training.reference); what is served is compared with it.
     """
 
     version: str
@@ -93,6 +96,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     weights_sha256: Digest
     pretrained_sha256: Digest | None = None
     training: Training | None = None
+    reference: dict[str, Reference] = {}
 
     def __post_init__(self) -> None:
         """Raise ValueError for a task that is not one of TASKS."""

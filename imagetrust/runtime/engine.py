@@ -7,7 +7,7 @@ again in fp32: how close, the gate says (imagetrust.runtime.precision_gate).
 import copy
 import logging
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -30,10 +30,12 @@ class Scores:
     """What a model makes of one image.
 
     features: of each view, (views, ...). logits: by task, (classes,), the mean over the views, not calibrated.
+    recomputed: whether they were computed again by the exact runner.
     """
 
     features: torch.Tensor
     logits: dict[str, torch.Tensor]
+    recomputed: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Engine:
             if close:
                 again = self._run(self.exact, [images[index] for index in close])
                 for index, one in zip(close, again, strict=True):
-                    scores[index] = one
+                    scores[index] = replace(one, recomputed=True)
         return scores
 
     def _run(self, runner: Runner, images: Sequence[NDArray[np.uint8]]) -> list[Scores]:

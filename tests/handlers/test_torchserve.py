@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import shutil
+from unittest.mock import MagicMock
 
 import pytest
 from ts.context import Context, RequestProcessor
@@ -15,6 +16,7 @@ from handlers.generator_type import GeneratorType
 from handlers.read_request import Repeated
 from handlers.torchserve import ERROR_HEADER, retrieve_data
 from imagetrust.errors import PredictionError, RequestError
+from imagetrust.measured import Measured
 from imagetrust.predictor import QUESTIONS
 from server.archive import admit
 from tests.procedural import encoded
@@ -66,7 +68,8 @@ def test_a_batch_keeps_its_order_statuses_and_types(endpoint, make_context, phot
 def test_an_error_is_in_a_header_too(endpoint, make_context, monkeypatch, caplog, message):
     """One line of printable ASCII whatever it says, and the log names a request that failed here as the gate does."""
     failed, refused = PredictionError(), RequestError("broken_picture", message)
-    monkeypatch.setattr(endpoint.predictor, "predict", lambda requests, question: [failed, refused])
+    answers = [(failed, Measured()), (refused, Measured())]
+    monkeypatch.setattr(endpoint.predictor, "predict_measured", lambda requests, question: answers)
     context = make_context(2, {"X-Request-Id": "order-7"})
     bodies = endpoint.handle([{"body": b"one"}, {"body": b"two"}], context)
     for index, body in enumerate(bodies):
@@ -86,11 +89,12 @@ def test_a_worker_uses_the_gpu_it_was_given(monkeypatch, make_context, gpu_id, g
     class Recorded:
         def __init__(self, folder, device, threads, precision, manifest_hosts):
             devices.append(str(device))
-            self.engine = self
+            self.engine = self.model = self.config = self
             self.name = "recorded"
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
     monkeypatch.setattr("handlers.torchserve.Predictor", Recorded)
+    monkeypatch.setattr("handlers.torchserve.Metrics", MagicMock())
     context = make_context(1)
     context.system_properties["gpu_id"] = gpu_id
     Authenticity().initialize(context)

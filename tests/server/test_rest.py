@@ -4,6 +4,7 @@ import base64
 import gzip
 import io
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -222,13 +223,16 @@ def test_unknown_model(server, photo):
     assert post(server, "nothing", **raw(encoded(photo, "PNG"))).status_code == 404
 
 
-def test_workers_log_nothing_at_each_request(server, photo):
-    """The access log has a line for each already; another would grow as fast, and Java would read it from a pipe."""
+def test_workers_log_a_line_at_each_request_and_no_more(server, photo):
+    """That of the request, in a log of its own: what a worker says at its start and of errors is not lost in them."""
     log = server.logs / "model_log.log"
-    before = log.stat().st_size
+    requests_log = server.logs / "request_log.log"
+    before, lines = log.stat().st_size, len(requests_log.read_text().splitlines()) if requests_log.exists() else 0
     for _ in range(3):
         ask(server.addresses.inference, "authenticity", encoded(photo, "PNG"), server.token("inference"))
+    time.sleep(0.3)
     assert log.stat().st_size == before
+    assert len(requests_log.read_text().splitlines()) == lines + 3
 
 
 def test_metrics_are_prometheus_text(server, photo):

@@ -440,10 +440,12 @@ class FakeGate:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.amiss: list[str] = []
+        self.starts = 0
         self.canaries: dict[str, tuple[str, float]] = {}
 
     def look(self) -> list[str]:
         self.calls.append("look")
+        self.starts += 1
         return self.amiss
 
     def stop(self, timeout: float) -> None:
@@ -478,6 +480,8 @@ def test_the_gate_is_looked_after_whatever_torchserve_does(gated, monkeypatch):
         assert supervisor.gate.calls.pop() == "look" and supervisor.gate.ready == (not problems)
         told = json.loads((supervisor.server.folder / STATUS).read_text())
         assert (told["problems"], told["gate"], told["canaries"]) == (problems, ["a port is taken"], {"m": "2"})
+    # Its first start is none.
+    assert 'imagetrust_restarts_total{program="gate"} 1' in supervisor.metrics.text()
 
 
 def test_readiness_is_told_to_the_gate_and_in_a_file(gated):

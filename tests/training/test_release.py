@@ -92,6 +92,7 @@ def test_it_says_what_it_is(made, data):
     records = read_artifact(data)
     assert config.training.data.digest == data_digest(records, data) and config.training.data.images == 360
     assert set(config.training.calibrated_on) == {"made", "shot"}
+    assert set(config.reference) == {"test"} and sum(config.reference["test"].probability) > 0
 
 
 def test_every_protocol_has_its_section(made):
