@@ -56,7 +56,10 @@ def steps(settle: float) -> list[tuple[str, Callable[[Gated], object]]]:
 
     return [
         ("before", lambda _: time.sleep(settle)),
-        ("register", lambda running: [running.models("register", name, NEW) for name in mix.ENDPOINTS]),
+        (
+            "register",
+            lambda running: [running.models("register", name, NEW, "--workers", "1") for name in mix.ENDPOINTS],
+        ),
         ("scale up", lambda running: running.models("scale", ONE, "2", "--version", NEW)),
         ("scale down", lambda running: running.models("scale", ONE, "1", "--version", NEW)),
         ("canary", lambda running: (running.models("canary", ONE, NEW, "30%"), time.sleep(3 * settle))),
