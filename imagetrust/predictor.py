@@ -36,7 +36,8 @@ OPTIONS = ("detail", "class", "method", "place")
 HEATMAP_OPTIONS = ("class", "method")
 PLACES = ("hidden", "shown")
 DECIDED = "decided"  # the option `class`: the class that the first task decides for
-DETAILS = ("full", "verdicts")  # the option `detail` of an explanation: verdicts alone cost little more than one
+# The option `detail` of an explanation: verdicts alone cost little more than one; "declared" is all but the heat map.
+DETAILS = ("full", "declared", "verdicts")
 TRUST_ANCHORS = "trust_anchors.pem"  # in the model's folder, where the operator names some
 
 Answer = dict[str, Any] | AnswerError
@@ -114,8 +115,9 @@ class Predictor:
 
     def _prepare(self, request: Request, question: str) -> PreparedImage:
         options = self._options(request, question)
-        full = options.get("detail") == "full"
-        wants_heatmap = full if question == "explanation" else request.heatmap
+        detail = options.get("detail")
+        wants_heatmap = detail == "full" if question == "explanation" else request.heatmap
+        wants_file = detail in ("full", "declared")
         decoded = decode(request.image, self.min_side)
         return PreparedImage(
             pixels=self.preprocessing.pixels(decoded.image),
@@ -124,8 +126,8 @@ class Predictor:
             heatmap=HeatmapRequest(options["class"], options["method"], thumbnail(decoded.image))
             if wants_heatmap
             else None,
-            declared=self._declared(request.image, decoded, options["place"] == "shown") if full else None,
-            file=decoded.facts() if full else None,
+            declared=self._declared(request.image, decoded, options["place"] == "shown") if wants_file else None,
+            file=decoded.facts() if wants_file else None,
         )
 
     def _options(self, request: Request, question: str) -> dict[str, str]:
