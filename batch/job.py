@@ -21,7 +21,6 @@ from imagetrust.runtime.precision_gate import EXACT_NETWORK  # noqa: E402
 
 SHARD_SIZE = 500
 _STORE_BYTES = 80 * 2**20  # of Ray's memory for objects, which hold nothing but numbers of shards here
-_MOST_RESTARTS = 100  # of one process; then the job ends, and goes on when it is started again
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,6 @@ def _score(job: Job, shards: list[int], output: Place, model: Path, processes: i
         # A shard beyond those being scored waits with Ray, not with a process that may be slower than the others.
         compute=ray.data.ActorPoolStrategy(size=min(processes, len(shards)), max_tasks_in_flight_per_actor=1),
         num_cpus=1,
-        ray_remote_args_fn=lambda: {"max_restarts": _MOST_RESTARTS, "max_task_retries": -1},
     )
     try:
         for part in scored.iter_rows():
