@@ -183,7 +183,7 @@ def test_models_from_a_volume(rendered, tmp_path):
         check(manifest)
     assert faults(manifests) == []
     (container,) = pod_of(manifests)["containers"]
-    assert container["args"][-2:] == ["--set", "model_store=/mnt/models"]
+    assert container["args"][-1] == "--set=model_store=/mnt/models"
     assert "/mnt/models" in [mount["mountPath"] for mount in container["volumeMounts"]]
 
 
@@ -194,7 +194,7 @@ def faults(manifests: list[Manifest]) -> list[str]:
     (container,) = spec["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     own = addresses(read_properties(CONFIG))
-    inner = set(own.ports()) - {ports["metrics"], ports["grpcs"]}
+    inner = set(own.ports()) - {ports["metrics"]}
 
     def need(true: object, text: str) -> None:
         if not true:
@@ -230,10 +230,13 @@ def faults(manifests: list[Manifest]) -> list[str]:
             continue
         monitoring = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
         need(
-            opened == {"metrics"} and rule.get("from") == monitoring, f"{opened} are open to {rule.get('from', 'all')}"
+            opened == {"metrics", "supervisor"} and rule.get("from") == monitoring,
+            f"{opened} are open to {rule.get('from', 'all')}",
         )
     need(not inner & {*ports.values()}, "the pod offers a port of TorchServe's own")
-    need(f"metrics_address=http://0.0.0.0:{ports['metrics']}" in container["args"], "the metrics stay on loopback")
+    for setting, port in (("metrics_address", "metrics"), ("supervisor_metrics_address", "supervisor")):
+        argument = f"--set={setting}=http://0.0.0.0:{ports[port]}"
+        need(argument in container["args"], f"{setting} stays on loopback")
     offered = {port["targetPort"] for port in one(manifests, "Service")["spec"]["ports"]}
     need(offered == {"https", "grpcs"}, "the service offers more than the gate")
 
