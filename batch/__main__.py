@@ -8,8 +8,6 @@ import json
 import sys
 from pathlib import Path
 
-from batch.manifest import JobError
-
 
 def main() -> None:
     """Read the command line and run; exit with 1 where the job cannot run or did not finish."""
@@ -27,6 +25,7 @@ def main() -> None:
         parser.error("--processes and --shard-size are at least 1")
     try:
         from batch.job import run
+        from batch.manifest import JobError
     except ImportError as error:
         sys.exit(f"The engine is not installed ({error}): python -m pip install -c constraints.txt -e '.[batch]'")
     try:
