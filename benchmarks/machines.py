@@ -146,11 +146,13 @@ def main() -> None:
     """Read the command line, measure, print and write; exit with 1 where a request failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--release", type=Path, default=MODEL_STORE / "0.3", help="folder of a release")
-    parser.add_argument("--seconds", type=float, default=15, help="of each part")
+    parser.add_argument("--seconds", type=float, default=15, help="of each part, more than 2")
     parser.add_argument("--concurrency", type=int, default=8, help="requests under way at a time")
     parser.add_argument("--folder", type=Path, help="where the servers write; as root: one that others may pass to")
     parser.add_argument("--out", type=Path, default=RESULTS, help="file of the results")
     arguments = parser.parse_args()
+    if arguments.seconds <= 2:
+        parser.error("--seconds must be more than 2")
     exit_on_signals()
     images = [encode(name, *SIZES[TYPICAL]) for name in PHOTOGRAPHS]
     conditions = machine(("torchserve", "openvino")) | {

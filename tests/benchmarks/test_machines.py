@@ -70,7 +70,7 @@ def place(folder, monkeypatch) -> Path:
 
 
 def test_one_of_two_is_killed_and_no_request_fails(place):
-    arguments = Namespace(release=Path("release"), seconds=2.0, concurrency=8)
+    arguments = Namespace(release=Path("release"), seconds=3.0, concurrency=8)
     parts, shares, faults = run(place, arguments, [b"picture" * 1000])
     assert faults == {}
     assert all(part["requests"] > 30 and part["failed"] == 0 for part in parts.values())
