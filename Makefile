@@ -8,9 +8,13 @@ WILD ?= ../shared/data/wild
 RECIPE ?= training/recipes/clip.json
 VERSION ?=
 TRUST_ANCHORS ?=
+PROCESSES ?= $(shell nproc)
 FROM := $(PWD)
+BATCH_VERSION = $(or $(VERSION),$(shell head -n 1 model_store/current))
+# A path from where make was called; an address of an object store as it is.
+from_here = $(if $(or $(filter /%,$(1)),$(findstring ://,$(1))),$(1),$(FROM)/$(1))
 
-.PHONY: help serve gate ask token logs status stop test lint format load bench archives train evaluate release clean
+.PHONY: help serve gate ask token logs status stop batch test lint format load bench archives train evaluate release clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -39,6 +43,12 @@ status: .venv/serve.stamp ## say whether the server runs, and with which workers
 
 stop: ## stop the server and its gate
 	@test ! -x $(PY) || $(PY) -m server stop
+
+batch: .venv/batch.stamp ## score a folder, a prefix or a Parquet list: make batch INPUT=place OUTPUT=place VERSION=0.3
+	@test -n "$(INPUT)" -a -n "$(OUTPUT)" || { echo "Say which: make batch INPUT=folder OUTPUT=folder"; exit 2; }
+	@test -d ".batch/$(BATCH_VERSION)" || $(PY) -m archive_scripts.prepare "model_store/$(BATCH_VERSION)" ".batch/$(BATCH_VERSION)"
+	@$(PY) -m batch --model ".batch/$(BATCH_VERSION)" --processes "$(PROCESSES)" \
+	  --input "$(call from_here,$(INPUT))" --output "$(call from_here,$(OUTPUT))"
 
 # A process that has served by OpenVINO and then trains has crashed: tests of training run apart from the others, and the
 # three files that train for long have a process each.
@@ -86,7 +96,7 @@ release: .venv/train.stamp ## train, calibrate, quantise, score and release: mak
 	  $(if $(wildcard $(WILD)),--wild "$(WILD)")
 
 clean: stop ## remove the environment, the archives and the server's folder; keep runs
-	rm -rf .venv .server .tests .hypothesis .pytest_cache .ruff_cache .mypy_cache *.egg-info model_store/*.mar
+	rm -rf .venv .server .batch .tests .hypothesis .pytest_cache .ruff_cache .mypy_cache *.egg-info model_store/*.mar
 
 # The private environment. A stamp is touched when its packages are in; it is older than a requirement that changed.
 .venv/created.stamp:
@@ -110,6 +120,11 @@ clean: stop ## remove the environment, the archives and the server's folder; kee
 .venv/load.stamp: .venv/serve.stamp
 	@echo "Installing Locust and the servers to compare with ..."
 	@$(PIP) -e '.[serve,load]'
+	@touch $@
+
+.venv/batch.stamp: .venv/serve.stamp
+	@echo "Installing the engine of batch jobs ..."
+	@$(PIP) -e '.[serve,batch]'
 	@touch $@
 
 .venv/test.stamp: requirements.txt .venv/serve.stamp

@@ -233,6 +233,11 @@ class TorchServeServer(Server):
         self._instance = TorchServe(folder / "t")  # short: the path of a worker's socket must not exceed 107 bytes
         self._instance.start(changes={"model_store": str(store)} | free_addresses())
 
+    @property
+    def instance(self) -> TorchServe:
+        """The instance that was started last."""
+        return self._instance
+
     def stop(self) -> None:
         """Stop it."""
         if self._instance:

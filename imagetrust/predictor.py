@@ -38,7 +38,8 @@ OPTIONS = ("detail", "class", "method", "place")
 HEATMAP_OPTIONS = ("class", "method")
 PLACES = ("hidden", "shown")
 DECIDED = "decided"  # the option `class`: the class that the first task decides for
-DETAILS = ("full", "verdicts")  # the option `detail` of an explanation: verdicts alone cost little more than one
+# The option `detail` of an explanation: verdicts alone cost little more than one; "declared" is all but the heat map.
+DETAILS = ("full", "declared", "verdicts")
 TRUST_ANCHORS = "trust_anchors.pem"  # in the model's folder, where the operator names some
 
 Answer = dict[str, Any] | AnswerError
@@ -128,15 +129,16 @@ class Predictor:
 
     def _prepare(self, request: Request, question: str, measured: Measured) -> PreparedImage:
         options = self._options(request, question)
-        full = options.get("detail") == "full"
-        wants_heatmap = full if question == "explanation" else request.heatmap
+        detail = options.get("detail")
+        wants_heatmap = detail == "full" if question == "explanation" else request.heatmap
+        wants_file = detail in ("full", "declared")
         with measured.stage("decode"):
             decoded = decode(request.image, self.min_side)
         measured.size = decoded.size
         with measured.stage("preprocess"):
             pixels = self.preprocessing.pixels(decoded.image)
         declared = None
-        if full:
+        if wants_file:
             with measured.stage("provenance"):
                 declared = self._declared(request.image, decoded, options["place"] == "shown")
         return PreparedImage(
@@ -147,7 +149,7 @@ class Predictor:
             if wants_heatmap
             else None,
             declared=declared,
-            file=decoded.facts() if full else None,
+            file=decoded.facts() if wants_file else None,
         )
 
     def _options(self, request: Request, question: str) -> dict[str, str]:

@@ -127,7 +127,7 @@ def _paths() -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for version in ("", "/{version}"):
         for question, summary in _QUESTIONS.items():
-            answers_of = ("explanation", "verdicts") if question == "explanation" else (question,)
+            answers_of = ("explanation", "declaration", "verdicts") if question == "explanation" else (question,)
             kind = "explanation" if question == "explanation" else "picture"
             paths[f"/predictions/{question}{version}"] = _question(question, summary, answers_of, kind, version)
         for task in TASKS:

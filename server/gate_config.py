@@ -221,8 +221,7 @@ def read_callers(path: Path) -> list[tuple[str, str]]:
 
 def _private_lines(path: Path) -> list[str]:
     try:
-        mode = path.stat().st_mode
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        if not _is_private(path.stat()):
             raise GateError(
                 f"{path} holds tokens and may be read by others than its owner: chmod 600 (of a secret, mode 0400)"
             )
@@ -232,6 +231,17 @@ def _private_lines(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise GateError(f"{path} cannot be read: {error}") from error
     return [line for line in lines if line and not line.startswith("#")]
+
+
+def _is_private(status: os.stat_result) -> bool:
+    """Return whether the owner alone may read a file, or root's alone and a group of this process.
+
+    Kubernetes gives the files of a secret to root and to the group of the pod (fsGroup), for containers that are not
+    root; of a file that this process owns the group needs nothing.
+    """
+    group = stat.S_IMODE(status.st_mode) & stat.S_IRWXG
+    given = status.st_uid == 0 != os.geteuid() and status.st_gid in {os.getegid(), *os.getgroups()}
+    return not status.st_mode & stat.S_IRWXO and (group == 0 or (given and group == stat.S_IRGRP))
 
 
 def answers(settings: GateSettings) -> dict[str, dict[str, Any]]:

@@ -35,6 +35,9 @@ NOT_RUN = {
     "python -m training.release --data ../shared/data/artifact_mini --run runs/both/refitted": "0.3's own",
     "python -m training.quantise --data ../shared/data/artifact_mini --rounds": "0.3's own",
     "python -m pip install": "installs; tests run where it has",
+    "kubectl ": "needs a cluster; tests/deploy/test_kubernetes.py renders what it applies",
+    "helm upgrade": "needs a cluster",
+    "ray job submit": "needs a cluster of Ray; the command that it submits is parsed as another line of the document",
 }
 # Programs that need another machine, or change this one.
 ELSEWHERE = {

@@ -136,6 +136,14 @@ def test_verdicts_alone_are_those_of_the_full_answer(predictor, photo):
     assert bare == {"inferred": {task: full["inferred"][task] for task in QUESTIONS["explanation"]}}
 
 
+def test_declarations_without_a_heat_map_are_those_of_the_full_answer(predictor, photo):
+    data = encoded(photo, "JPEG")
+    full, declared = ask(predictor, "explanation", data), ask(predictor, "explanation", data, detail="declared")
+    validate(declared, "declaration")
+    assert full["inferred"].pop("heatmap")
+    assert declared == full
+
+
 @pytest.mark.parametrize("question", ["authenticity", "generator_type"])
 def test_a_heat_map_beside_one_answer(predictor, question, photo):
     data = encoded(photo, "PNG")

@@ -214,6 +214,31 @@ def test_tokens_that_others_may_read_are_refused(callers, mode):
         read_callers(callers)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who alone gives files to others")
+@pytest.mark.parametrize(
+    ("owner", "group", "mode", "taken"),
+    [
+        (0, 10001, 0o440, True),  # as Kubernetes gives a secret to the group of a pod
+        (0, 10001, 0o460, False),
+        (0, 10001, 0o444, False),
+        (0, 10002, 0o440, False),
+        (10001, 10001, 0o440, False),
+        (10001, 10001, 0o400, True),
+    ],
+)
+def test_a_secret_of_root_for_the_groups_of_the_gate(callers, monkeypatch, owner, group, mode, taken):
+    os.chown(callers, owner, group)
+    callers.chmod(mode)
+    monkeypatch.setattr(os, "geteuid", lambda: 10001)
+    monkeypatch.setattr(os, "getegid", lambda: 10001)
+    monkeypatch.setattr(os, "getgroups", lambda: [10001])
+    if taken:
+        assert read_callers(callers)
+    else:
+        with pytest.raises(GateError, match="chmod 600"):
+            read_callers(callers)
+
+
 @pytest.mark.parametrize(
     ("text", "word"),
     [
