@@ -21,8 +21,8 @@ help: ## this list
 serve: archives ## install, build the archives, start the server if none runs, ask about a photograph
 	@$(PY) -m server start --demonstrate
 
-gate: .venv/serve.stamp ## put nginx in front of the running server, for callers on other machines
-	@$(PY) -m server gate start
+gate: .venv/serve.stamp ## say how callers on other machines reach the server, through nginx
+	@$(PY) -m server gate status
 
 ask: .venv/serve.stamp ## ask about an image of your own: make ask PICTURE=path
 	@test -n "$(PICTURE)" || { echo "Say which: make ask PICTURE=path/to/image.jpg"; exit 2; }
@@ -37,8 +37,8 @@ logs: ## follow the server's logs
 status: .venv/serve.stamp ## say whether the server runs, and with which workers
 	@$(PY) -m server status
 
-stop: ## stop the server
-	@test ! -x $(PY) || { $(PY) -m server gate stop; $(PY) -m server stop; }
+stop: ## stop the server and its gate
+	@test ! -x $(PY) || $(PY) -m server stop
 
 # A process that has served by OpenVINO and then trains has crashed: tests of training run apart from the others, and the
 # three files that train for long have a process each.

@@ -22,8 +22,9 @@ from measuring.conditions import machine
 from measuring.images import encode
 from measuring.processes import exit_on_signals
 from measuring.summary import ratio, summarise
-from server.gate import Gate, add_token, torchserve
+from server.gate import Gate, add_token
 from server.gate_config import read_settings
+from server.gate_keeper import own_server
 from server.instance import free_ports
 
 RESULTS = Path(__file__).resolve().parent / "results" / "gate.json"
@@ -42,9 +43,8 @@ class GatedTorchServe(TorchServeServer):
         rest, grpc = free_ports(2)
         unlimited = {"requests_per_second": 100_000, "burst": 100_000}
         addresses = {"callers": str(callers), "rest": f"127.0.0.1:{rest}", "grpc": f"127.0.0.1:{grpc}"}
-        self._gate = Gate(
-            folder / "gate", read_settings(changes=addresses | unlimited), lambda: torchserve(self._instance)
-        )
+        behind = own_server(self._instance, self._instance.addresses)
+        self._gate = Gate(folder / "gate", read_settings(changes=addresses | unlimited), behind)
         self._gate.start()
         self._port = rest
 

@@ -19,6 +19,7 @@ from server import gate_command
 from server.archive import ArchiveError
 from server.desired import Desired, DesiredError
 from server.gate import nginx
+from server.gate_config import SETTINGS, GateError
 from server.instance import (
     START_TIMEOUT,
     STOP_TIMEOUT,
@@ -32,14 +33,15 @@ from server.models_command import add_models, run_models
 from server.report import readable
 from server.samples import photograph
 from server.settings import CONFIG, ROOT, archive_files, instance_settings
-from server.supervisor import DRAIN_TIMEOUT, LOG, PID, READY, STARTED, STATUS, Supervisor
+from server.supervisor import DRAIN_TIMEOUT, LOG, PID, READY, STARTED, STATUS, Supervisor, started_with
 
 FOLDER = ROOT / ".server"
 
 
-def start(folder: Path, changes: dict[str, str], workers: dict[str, int]) -> None:
+def start(folder: Path, changes: dict[str, str], workers: dict[str, int], gate: Path | None = None) -> None:
     """Start a supervisor in the background and return when it is ready, or leave alone what already runs.
 
+    gate: the file of the gate's settings; None for no gate.
     Raises ServerError where it ends or is not ready in time; it is then stopped, and the message carries its log.
     """
     server = TorchServe(folder)
@@ -49,7 +51,7 @@ def start(folder: Path, changes: dict[str, str], workers: dict[str, int]) -> Non
             print("  not ready: " + "; ".join(problems))
         else:
             print_versions(server)
-        if read_started(folder) != {"settings": instance_settings(CONFIG, changes), "workers": workers}:
+        if read_started(folder) != started_with(instance_settings(CONFIG, changes), workers, gate):
             print("Its settings were others. To change over: make stop, then make serve.")
         elif (desired := Desired.read(folder)) and desired.made_from != wanted_archives(changes):
             print("The model store names other versions: python -m server models promote (docs/operations.md).")
@@ -57,6 +59,7 @@ def start(folder: Path, changes: dict[str, str], workers: dict[str, int]) -> Non
     server.logs.mkdir(parents=True, exist_ok=True)
     arguments = [f"--set={key}={value}" for key, value in changes.items()]
     arguments += [f"--workers={endpoint}={number}" for endpoint, number in workers.items()]
+    arguments += ["--gate", str(gate)] if gate else ["--no-gate"]
     print("Starting TorchServe (about 15 seconds)...", flush=True)
     log = server.logs / LOG
     begin = log.stat().st_size if log.exists() else 0
@@ -72,6 +75,7 @@ def start(folder: Path, changes: dict[str, str], workers: dict[str, int]) -> Non
         raise
     print(f"The server runs, process {process.pid}.")
     print_versions(server)
+    print("\n".join(gate_command.gate_lines(folder, gate)))
 
 
 def wait_until_ready(server: TorchServe, process: subprocess.Popen, begin: int) -> None:
@@ -142,13 +146,25 @@ def stop(folder: Path) -> bool:
         _, alive = psutil.wait_procs([supervisor], timeout=DRAIN_TIMEOUT + 2 * STOP_TIMEOUT)
         for straggler in alive:
             straggler.kill()
-    return server.stop() or supervisor is not None
+    left = gate_command.stop_left_gate(folder)
+    return server.stop() or left or supervisor is not None
 
 
-def run(folder: Path, changes: dict[str, str], workers: dict[str, int]) -> None:
-    """Supervise in the foreground until SIGTERM."""
+def run(folder: Path, changes: dict[str, str], workers: dict[str, int], source: Path | None) -> None:
+    """Supervise in the foreground until SIGTERM. source: of the gate's settings; None for no gate.
+
+    Without nginx TorchServe serves alone. Raises GateError for settings of the gate that are at fault.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    Supervisor(TorchServe(folder), changes, workers).run()
+    server, gate = TorchServe(folder), None
+    if source:
+        try:
+            nginx()
+        except GateError as error:
+            logging.warning("no gate: %s", error)
+        else:
+            gate = gate_command.kept_gate(server, source, instance_settings(CONFIG, changes))
+    Supervisor(server, changes, workers, gate).run()
 
 
 def print_versions(server: TorchServe) -> None:
@@ -181,17 +197,17 @@ or with curl:
          --data-binary @/path/to/picture.jpg {server.addresses.inference}/predictions/authenticity
 Logs:   make logs      (files in {_relative(server.logs)})
 Stop:   make stop
+Gate:   make gate      (for callers on other machines; docs/operations.md)
 Tests:  make test"""
     )
-    try:
-        nginx()
-        print("Callers on other machines:   make gate   (docs/operations.md)")
-    except ServerError as error:
-        print(f"Not for callers on other machines yet: {error}.")
 
 
 def _relative(path: Path) -> Path:
     return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return path and path.resolve()
 
 
 def _change(text: str) -> tuple[str, str]:
@@ -218,6 +234,9 @@ def main() -> None:
                           help="change a line of config.properties for this run")  # fmt: skip
     settings.add_argument("--workers", type=_workers, action="append", default=[], metavar="ENDPOINT=N",
                           help="workers of an endpoint, where the rule's number does not suit")  # fmt: skip
+    settings.add_argument("--gate", type=Path, default=SETTINGS, metavar="FILE",
+                          help=f"settings of the gate, by default {SETTINGS.relative_to(ROOT)}")  # fmt: skip
+    settings.add_argument("--no-gate", dest="gate", action="store_const", const=None, help="TorchServe alone")
     commands.add_parser(
         "run", parents=[settings], help="serve in the foreground until SIGTERM: for containers, systemd"
     )
@@ -231,7 +250,7 @@ def main() -> None:
     commands.add_parser("status", help="say whether it runs, where, and what keeps it from being ready")
     add_models(commands)
     commands.add_parser("stop", help="stop it")
-    gate_command.add_arguments(commands.add_parser("gate", help="run nginx in front of it, for callers elsewhere"))
+    gate_command.add_arguments(commands.add_parser("gate", help="tokens, certificates and settings of nginx before it"))
     arguments = parser.parse_args()
 
     os.environ["NO_PROXY"] = "127.0.0.1"  # the server is on this machine; a proxy would look for it on its own
@@ -240,9 +259,9 @@ def main() -> None:
     try:
         match arguments.command:
             case "run":
-                run(folder, dict(arguments.set), dict(arguments.workers))
+                run(folder, dict(arguments.set), dict(arguments.workers), _absolute(arguments.gate))
             case "start":
-                start(folder, dict(arguments.set), dict(arguments.workers))
+                start(folder, dict(arguments.set), dict(arguments.workers), _absolute(arguments.gate))
                 if arguments.demonstrate:
                     if not ask(server, photograph()):
                         sys.exit(1)
@@ -265,6 +284,8 @@ def main() -> None:
                       "TorchServe does not run at the moment; its supervisor does.")  # fmt: skip
                 if process:
                     print_versions(server)
+                if started := read_started(folder):
+                    print("\n".join(gate_command.gate_lines(folder, started["gate"] and Path(started["gate"]))))
                 problems = read_problems(folder)
                 print("Ready." if not problems else "Not ready: " + "; ".join(problems))
                 sys.exit(1 if problems else 0)

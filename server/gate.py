@@ -7,19 +7,21 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 import requests
 
+from imagetrust.files import replace_bytes, replace_file
 from server.gate_config import Behind, GateError, GateSettings, read_callers, render
-from server.instance import ServerError, TorchServe
+from server.instance import bound_file
 
 START_TIMEOUT = 10  # seconds
 RELOAD_GRACE = 2.0
 LOG_BYTES = 100_000_000  # of the access log, and of the one before it
+ERROR_LOG_BYTES = 4_000_000
+_MARKS = ("closing", "ending")  # files that nginx's workers look for
 _PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/nginx/sbin")  # which a user's PATH may leave out
 _MISSING = (
     "nginx is not installed (apt-get install nginx; to run it needs no root). Without it TorchServe answers callers on "
@@ -35,12 +37,6 @@ def nginx() -> str:
     return found
 
 
-def torchserve(server: TorchServe) -> Behind:
-    """Return one TorchServe as what is behind a gate. Raises ServerError where it does not run."""
-    listening = server.addresses
-    return Behind((urlsplit(listening.inference).netloc,), (listening.grpc_inference,), server.token("inference"))
-
-
 class Gate:
     """One nginx with all its files in `folder`, which names the same gate from any process at any later time.
 
@@ -53,7 +49,10 @@ class Gate:
         self.access_log = self.folder / "logs" / "access.log"
         self._behind = behind
         self._config = self.folder / "nginx.conf"
-        self._ready = self.folder / "status" / "ready.json"
+        self._error_log = self.folder / "logs" / "error.log"
+        self._status = self.folder / "status"
+        self._ready = self._status / "ready.json"
+        self._refused: tuple[dict[Path, str], str] = ({}, "")  # the last files that nginx did not take, and why
 
     @property
     def process(self) -> psutil.Process | None:
@@ -75,23 +74,35 @@ class Gate:
         """Write nginx's files where they differ from those that are there; return whether they do.
 
         nginx checks them, and the old ones stay where it does not accept the new ones. Raises GateError with nginx's
-        own words, and ServerError where TorchServe does not run.
+        own words, and what the function that says what is behind raises.
         """
+        return bool(self._write(self._behind())[0])
+
+    def _write(self, behind: Behind) -> tuple[set[str], Callable[[str], None]]:
+        """Do as `write`; return the names of the files that differ, and what takes them back, with the reason."""
         self._make_folders()
-        texts = render(self.settings, self._behind(), self.folder)
-        paths = {self.folder / name: text for name, text in texts.items()}
+        paths = {self.folder / name: text for name, text in render(self.settings, behind, self.folder).items()}
         before = {path: path.read_text() if path.exists() else None for path in paths}
-        if before == paths:
-            return False
+        changed = {path.name for path, text in paths.items() if before[path] != text}
+
+        def take_back(reason: str) -> None:
+            for path, old in before.items():
+                path.unlink(missing_ok=True) if old is None else _write_private(path, old)
+            self._refused = paths, reason
+
+        if not changed:
+            return changed, take_back
+        refused, why = self._refused
+        if paths == refused:  # asking nginx each second would say the same
+            raise GateError(why)
         for path, text in paths.items():
             _write_private(path, text)
         try:
             self.check()
-        except GateError:
-            for path, old in before.items():
-                path.unlink() if old is None else _write_private(path, old)
+        except GateError as error:
+            take_back(str(error))
             raise
-        return True
+        return changed, take_back
 
     def check(self) -> None:
         """Let nginx check the files as they are. Raises GateError with what it says."""
@@ -104,7 +115,10 @@ class Gate:
         if self.process:
             raise GateError(f"the gate already runs in {self.folder}, process {self.process.pid}")
         self.set_ready(False)
+        self._refused = ({}, "")
         self.write()
+        for mark in _MARKS:
+            (self._status / mark).unlink(missing_ok=True)
         done = subprocess.run(
             [nginx(), *self._arguments()], stdin=subprocess.DEVNULL, capture_output=True, text=True,
             start_new_session=True,
@@ -112,52 +126,83 @@ class Gate:
         if done.returncode:
             raise GateError(f"nginx does not start:\n{done.stderr.strip()}")
         if not _wait_until(lambda: (master := self.process) and master.children(), START_TIMEOUT):
-            raise GateError(f"nginx does not start; its log: {self.folder / 'logs' / 'error.log'}")
+            raise GateError(f"nginx does not start; its log: {self._error_log}")
 
-    def reload(self, grace: float = RELOAD_GRACE) -> bool:
+    def reload(self, grace: float | None = None) -> bool:
         """Take changed settings, tokens and certificates into use; requests under way end as they began.
 
-        grace: seconds before, in which answers end their connections, so that no caller sends into a closing one.
-        Return whether anything had changed. Raises GateError as `write`, and where the gate does not run.
+        grace: seconds before, RELOAD_GRACE by default, in which answers end their connections, so that no caller sends
+        into a closing one. There are none where TorchServe has another token: until the reload nobody is answered.
+        Return whether anything had changed. Raises GateError as `write`, and where nginx does not run or goes on with
+        its old files.
         """
         process = self.process
         if not process:
             raise GateError(f"no gate runs in {self.folder}")
-        if not self.write():
+        behind = self._behind()
+        changed, take_back = self._write(behind)
+        if not changed:
             return False
-        closing = self.folder / "status" / "closing"
-        closing.touch()
-        try:
+        grace = RELOAD_GRACE if grace is None else grace
+        if "behind.conf" in changed and not behind.are_gates:
+            grace = 0
+        with self._marked("closing"):
             time.sleep(grace)
-            before = set(process.children())
-            process.send_signal(signal.SIGHUP)
-            _wait_until(lambda: set(process.children()) - before, START_TIMEOUT)
+            if not _renew_workers(process):
+                take_back(f"nginx goes on with its old files; its log says why: {self._error_log}")
+                raise GateError(self._refused[1])
             time.sleep(min(grace, 0.2))  # the old workers stop listening only now
-        finally:
-            closing.unlink()
         return True
 
     def stop(self, timeout: float | None = None) -> bool:
-        """Take no more requests, end those under way and stop; return whether it ran.
+        """Refuse what comes with 503 and Retry-After, end what is under way, and stop; return whether it ran.
 
-        timeout: seconds for those under way, by default `answer_seconds`; then it stops all the same.
+        timeout: seconds for what is under way, by default `answer_seconds`; then it stops all the same.
         """
         self.set_ready(False)
         process = self.process
         if not process:
             return False
-        family = [process]
-        with contextlib.suppress(psutil.NoSuchProcess):
-            family += process.children(recursive=True)
-            process.send_signal(signal.SIGQUIT)
-        limit = self.settings.answer_seconds if timeout is None else timeout
-        if not _wait_until(lambda: not any(map(_is_alive, family)), limit):
-            for straggler in family:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    straggler.kill()
-            _wait_until(lambda: not any(map(_is_alive, family)), 5)
+        deadline = time.monotonic() + (self.settings.answer_seconds if timeout is None else timeout)
+        with self._marked("ending"):
+            if self._callers_are_connected(process):
+                time.sleep(min(RELOAD_GRACE, max(0.0, deadline - time.monotonic())))
+                before = process.children()
+                if _renew_workers(process):  # the new ones refuse while the old ones end
+                    _wait_until(lambda: not any(map(_is_alive, before)), deadline - time.monotonic())
+            family = [process]
+            with contextlib.suppress(psutil.NoSuchProcess):
+                family += process.children(recursive=True)
+                process.send_signal(signal.SIGQUIT)
+            if not _wait_until(lambda: not any(map(_is_alive, family)), max(1.0, deadline - time.monotonic())):
+                for straggler in family:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        straggler.kill()
+                _wait_until(lambda: not any(map(_is_alive, family)), 5)
         (self.folder / "nginx.pid").unlink(missing_ok=True)
         return True
+
+    @contextlib.contextmanager
+    def _marked(self, mark: str) -> Iterator[None]:
+        """Let nginx's workers see a mark while the block runs."""
+        path = self._status / mark
+        with contextlib.suppress(OSError):  # a full disk keeps nobody from stopping it
+            path.touch()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _callers_are_connected(self, process: psutil.Process) -> bool:
+        ports = {int(address.rpartition(":")[2]) for address in (self.settings.rest, self.settings.grpc)}
+        try:
+            return any(
+                one.status == psutil.CONN_ESTABLISHED and one.laddr.port in ports
+                for worker in process.children()
+                for one in worker.net_connections("tcp")
+            )
+        except psutil.Error:
+            return True
 
     def set_ready(self, ready: bool) -> None:
         """Say what /health/ready answers: 200 where `ready`, else 503."""
@@ -165,20 +210,21 @@ class Gate:
             self._ready.unlink(missing_ok=True)
         elif not self._ready.exists():
             self._make_folders()
-            new = self._ready.with_suffix(".new")
-            new.write_text('{"status":"ready"}')
-            new.chmod(0o644)
-            new.replace(self._ready)
+            replace_bytes(self._ready, b'{"status":"ready"}', 0o644)
 
     def bound_logs(self, limit: int = LOG_BYTES) -> None:
-        """Begin a new access log where it holds more than `limit` bytes; the one before it is kept, older ones not."""
+        """Begin a new access log where it holds more than `limit` bytes; the one before it is kept, older ones not.
+
+        The log of errors is cut to its last half.
+        """
+        bound_file(self._error_log, ERROR_LOG_BYTES)
         process = self.process
         if process and self.access_log.exists() and self.access_log.stat().st_size > limit:
             self.access_log.replace(self.access_log.with_suffix(".log.1"))
             process.send_signal(signal.SIGUSR1)
 
     def _arguments(self) -> list[str]:
-        return ["-p", str(self.folder), "-c", str(self._config), "-e", str(self.folder / "logs" / "error.log")]
+        return ["-p", str(self.folder), "-c", str(self._config), "-e", str(self._error_log)]
 
     def _make_folders(self) -> None:
         for name in ("", "logs", "tmp", "status"):
@@ -206,26 +252,15 @@ def _wait_until(true: Callable[[], object], seconds: float) -> bool:
     return True
 
 
+def _renew_workers(master: psutil.Process) -> bool:
+    """Let nginx read its files anew; return whether it has started workers with them."""
+    before = set(master.children())
+    master.send_signal(signal.SIGHUP)
+    return _wait_until(lambda: set(master.children()) - before, START_TIMEOUT)
+
+
 def _write_private(path: Path, text: str) -> None:
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    new.replace(path)
-
-
-def unready(server: TorchServe) -> list[str]:
-    """Return what keeps a TorchServe from being ready: itself, or models whose default version has no READY worker."""
-    try:
-        answer = requests.get(f"{server.addresses.inference}/ping", headers=server.headers(), timeout=5)
-        answer.raise_for_status()
-        return [
-            name
-            for name in server.model_names()
-            if not any(worker["status"] == "READY" for worker in server.describe(name)["workers"])
-        ]
-    except (ServerError, requests.RequestException) as error:
-        return [f"TorchServe: {error}"]
+    replace_bytes(path, text.encode(), 0o600)
 
 
 def unready_machines(behind: Behind) -> list[str]:
@@ -255,14 +290,12 @@ def add_token(callers: Path, name: str) -> str:
     if lines:
         read_callers(callers)
     callers.parent.mkdir(parents=True, exist_ok=True)
-    new = callers.with_name(callers.name + ".checked")
-    _write_private(new, "\n".join([*lines, f"{name} {token}"]) + "\n")
-    try:
-        read_callers(new)
-    except GateError:
-        new.unlink()
-        raise
-    new.replace(callers)
+
+    def write(temporary: Path) -> None:
+        temporary.write_text("\n".join([*lines, f"{name} {token}"]) + "\n")
+        read_callers(temporary)
+
+    replace_file(callers, write, 0o600)
     return token
 
 

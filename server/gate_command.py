@@ -1,31 +1,33 @@
-"""`python -m server gate`: runs the gate by hand. The supervisor uses server/gate.py itself."""
+"""`python -m server gate`: the gate's tokens, certificates and settings. It is run by `python -m server run`.
+
+Only before several machines, where no TorchServe is, it runs alone: `gate run`.
+"""
 
 import argparse
-import os
+import contextlib
+import json
+import logging
+import shutil
 import signal
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import psutil
+from server.gate import Gate, add_token, nginx, self_signed, unready_machines
+from server.gate_config import SETTINGS, Behind, GateError, GateSettings, read_callers, read_settings
+from server.gate_keeper import Keeper, own_server
+from server.instance import TorchServe
+from server.settings import CONFIG, addresses, instance_settings
+from server.supervisor import DRAIN_TIMEOUT, STATUS
 
-from server.gate import Gate, add_token, nginx, self_signed, torchserve, unready, unready_machines
-from server.gate_config import SETTINGS, GateError, read_settings
-from server.instance import ServerError, TorchServe
-
-INTERVAL = 2.0  # seconds between two looks at tokens, certificates and workers
-START_TIMEOUT = 20
-STOP_TIMEOUT = 150
+INTERVAL = 2.0  # seconds between two looks at several machines
+FIRST_CALLER = "local"
 _COMMANDS = {
-    "run": "run it in the foreground, and take changed tokens and certificates into use",
-    "start": "run it in the background",
-    "reload": "take changed settings, tokens and certificates into use at once",
-    "stop": "end the requests under way and stop it",
-    "write": "write nginx's files and let nginx check them",
-    "check": "let nginx check the files that are there",
+    "status": "say whether it runs, who may ask, and how to open it to other machines",
+    "check": "let nginx check the settings, without taking them into use",
+    "run": "run it in the foreground before several machines",
 }
 
 
@@ -41,102 +43,132 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     certificate.add_argument("name", nargs="?", default="localhost", help="the host's name or address")
 
 
+def settings_of(folder: Path, source: Path) -> GateSettings:
+    """Read settings; where they name no file of tokens it is `callers` in the server's folder."""
+    settings = read_settings(source)
+    return settings if settings.callers else replace(settings, callers=str(folder / "callers"))
+
+
+def kept_gate(server: TorchServe, source: Path, listening: dict[str, str]) -> Keeper:
+    """Return what keeps the gate of a server. listening: the server's settings.
+
+    A first caller gets a token where nobody has named a file of them. Raises GateError where nginx is missing or the
+    settings are at fault.
+    """
+    nginx()
+    settings = settings_of(server.folder, source)
+    if settings.machines():
+        raise GateError(f"{source} names several machines: `gate run` runs the gate before them")
+    if not read_settings(source).callers and not Path(settings.callers).exists():
+        add_token(Path(settings.callers), FIRST_CALLER)
+    behind = own_server(server, addresses(listening))
+    return Keeper(server.folder / "gate", lambda: settings_of(server.folder, source), behind, source)
+
+
+def stop_left_gate(folder: Path) -> bool:
+    """Stop a gate whose supervisor was killed; return whether there was one."""
+    return Gate(folder / "gate", settings_of(folder, SETTINGS), lambda: Behind((), (), "")).stop(DRAIN_TIMEOUT)
+
+
+def gate_lines(folder: Path, source: Path | None) -> list[str]:
+    """Say how callers on other machines reach a server, or why they do not. source: of the gate's settings."""
+    if source is None:
+        return ["No gate runs (--no-gate): callers on this machine alone are answered."]
+    try:
+        nginx()
+        settings = settings_of(folder, source)
+    except GateError as error:
+        return [f"No gate runs: {error}."]
+    process = Gate(folder / "gate", settings, lambda: Behind((), (), "")).process
+    lines = [
+        f"The gate runs, process {process.pid}: REST on {settings.rest}, gRPC on {settings.grpc}."
+        if process
+        else "The gate does not run."
+    ]
+    with contextlib.suppress(OSError, ValueError, KeyError):  # no supervisor runs, or it is starting
+        lines += [f"  {line}" for line in json.loads((folder / STATUS).read_text())["gate"]]
+    return lines
+
+
 def run(arguments: argparse.Namespace, server: TorchServe) -> None:
     """Do what the command line asks for. Raises GateError where that cannot be."""
-    settings = read_settings(arguments.settings)
+    settings = settings_of(server.folder, arguments.settings)
     folder = server.folder / "gate"
-    gate = Gate(folder, settings, lambda: settings.machines() or torchserve(server))
     match arguments.gate_command:
         case "token":
             print(add_token(Path(settings.callers), arguments.name))
         case "certificate":
             certificate, key = self_signed(folder / "tls", arguments.name)
             print(f'certificate = "{certificate}"\ncertificate_key = "{key}"')
-        case "write":
-            print("The files have changed." if gate.write() else "The files are as they were.")
         case "check":
-            gate.check()
-            print("nginx accepts the files.")
-        case "reload":
-            print("Taken into use." if gate.reload() else "Nothing has changed.")
+            _check(server, settings)
+            print("nginx accepts the settings.")
+        case "status":
+            _print_status(server.folder, arguments.settings, settings)
         case "run":
-            _keep(gate, server)
-        case "start":
-            _start(gate, arguments.settings)
-        case "stop":
-            print("The gate has stopped." if _stop(gate) else "No gate runs.")
+            _keep(_front(folder, lambda: settings_of(server.folder, arguments.settings), arguments.settings))
 
 
-def _keep(gate: Gate, server: TorchServe) -> None:
+def _check(server: TorchServe, settings: GateSettings) -> None:
+    folder = server.folder / "gate" / "checked"
+    behind = settings.machines() or own_server(server, addresses(instance_settings(CONFIG, {})))()
+    try:
+        Gate(folder, settings, lambda: behind).write()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _print_status(folder: Path, source: Path, settings: GateSettings) -> None:
+    print("\n".join(gate_lines(folder, source)))
+    try:
+        names = sorted({name for name, _ in read_callers(Path(settings.callers))})
+    except GateError as error:
+        print(f"Nobody may ask: {error}.")
+    else:
+        print(f"Who may ask: {', '.join(names)}, with the tokens in {settings.callers}.")
+    print("One more caller:             python -m server gate token NAME")
+    if not settings.certificate and not settings.tls_ends_elsewhere:
+        print(
+            f"Callers on other machines:   name a certificate and addresses in {source} (docs/operations.md#the-gate)"
+        )
+
+
+def _front(folder: Path, read: Callable[[], GateSettings], source: Path) -> Keeper:
+    """Return what keeps the gate before several machines."""
+
+    def machines() -> Behind:
+        behind = read().machines()
+        if behind is None:
+            raise GateError(
+                f"{source} names no machines under [behind]: `python -m server run` runs the gate of one machine"
+            )
+        return behind
+
+    nginx()
+    machines()
+    return Keeper(folder, read, machines, source)
+
+
+def _keep(keeper: Keeper) -> None:
+    """Keep a gate before several machines until SIGTERM. Raises GateError where it does not start."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    gate.start()
-    _keeper_file(gate).write_text(str(os.getpid()))
-    print(f"The gate runs: REST on {gate.settings.rest}, gRPC on {gate.settings.grpc}.", flush=True)
+    if amiss := keeper.look():
+        raise GateError("; ".join(amiss))
+    settings = keeper.gate.settings
+    print(f"The gate runs: REST on {settings.rest}, gRPC on {settings.grpc}.", flush=True)
     said: list[str] | None = None
     try:
         while not ended.is_set():
-            missing = _look(gate, server)
-            if missing != said:
-                print(f"Not ready: {'; '.join(missing)}" if missing else "Ready.", flush=True)
-                said = missing
+            behind = keeper.gate.settings.machines()
+            missing = unready_machines(behind) if behind else []
+            keeper.set_ready(not missing)
+            amiss = [*missing, *keeper.look()]
+            if amiss != said:
+                print(f"Not ready: {'; '.join(amiss)}" if amiss else "Ready.", flush=True)
+                said = amiss
             ended.wait(INTERVAL)
     finally:
-        _keeper_file(gate).unlink(missing_ok=True)
-        gate.stop()
-
-
-def _look(gate: Gate, server: TorchServe) -> list[str]:
-    """Bring the gate up to date; return what is amiss."""
-    behind = gate.settings.machines()
-    missing = unready_machines(behind) if behind else unready(server)
-    gate.set_ready(not missing)
-    try:
-        if gate.is_running():
-            gate.reload()
-        else:
-            gate.start()
-        gate.bound_logs()
-    except ServerError as error:
-        return [*missing, str(error)]
-    return missing
-
-
-def _start(gate: Gate, settings: Path) -> None:
-    nginx()
-    if gate.process:
-        raise GateError(f"the gate already runs, process {gate.process.pid}")
-    gate.folder.mkdir(parents=True, exist_ok=True)
-    log = gate.folder / "console.log"
-    with log.open("wb") as console:
-        keeper = subprocess.Popen(
-            [sys.executable, "-m", "server", "gate", "--settings", str(settings), "run"],
-            stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True,
-        )  # fmt: skip
-    _wait(lambda: keeper.poll() is not None or _keeper_file(gate).exists(), START_TIMEOUT)
-    if not gate.process:
-        raise GateError(f"the gate does not start:\n{log.read_text().strip()}")
-    print(f"The gate runs, process {gate.process.pid}: REST on {gate.settings.rest}, gRPC on {gate.settings.grpc}.")
-
-
-def _stop(gate: Gate) -> bool:
-    try:
-        keeper = psutil.Process(int(_keeper_file(gate).read_text()))
-        if "gate" not in keeper.cmdline():
-            return gate.stop()  # another program has the number by now
-        keeper.terminate()
-        keeper.wait(STOP_TIMEOUT)
-        return True
-    except (OSError, ValueError, psutil.NoSuchProcess):
-        return gate.stop()
-
-
-def _keeper_file(gate: Gate) -> Path:
-    return gate.folder / "keeper.pid"
-
-
-def _wait(until: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not until() and time.monotonic() < deadline:
-        time.sleep(0.05)
+        keeper.stop(keeper.gate.settings.answer_seconds)

@@ -362,7 +362,8 @@ def _fill(text: str, values: Mapping[str, Any]) -> str:
 
 def _answer(code: str, row: Mapping[str, Any]) -> str:
     body = json.dumps({"error": {"code": code, "message": row["message"]}}, separators=(",", ":"))
-    return f"        location = /_answer/{code} {{ internal; return {row['status']} '{body}'; }}"
+    close = " keepalive_timeout 0;" if row.get("close") else ""
+    return f"        location = /_answer/{code} {{ internal;{close} return {row['status']} '{body}'; }}"
 
 
 def _callers(callers: Iterable[tuple[str, str]]) -> str:

@@ -24,6 +24,7 @@ import requests
 
 from imagetrust.files import replace_json
 from server.archive import Archive, ArchiveError, admit, describe, folder_name
+from server.back_off import BackOff
 from server.desired import Desired, DesiredError, Served, changing
 from server.instance import ServerError, TorchServe, bound_file
 from server.management import Management, is_loading, ready_pids, ready_workers
@@ -34,7 +35,7 @@ from server.sizing import size_archive, this_machine
 logger = logging.getLogger(__name__)
 
 READY = "ready.json"  # in the server's folder, while every model's default version answers as it should
-STATUS = "status.json"  # what keeps it from being ready
+STATUS = "status.json"  # what keeps it from being ready, what is amiss with the gate, and the gate's canaries
 STARTED = "started.json"  # the settings that it runs with
 LOG = "supervisor.log"
 PID = "supervisor.pid"
@@ -54,48 +55,22 @@ RENEW_BEFORE = 0.1  # of a token's life, at most five minutes
 
 
 class Gate(Protocol):
-    """The proxy in front of TorchServe."""
+    """The proxy in front of TorchServe, and what keeps it (server/gate_keeper.py).
 
-    def start(self) -> None:
-        """Start it."""
+    source: its file of settings. canaries: the versions and shares by model that it sends requests to.
+    """
 
-    def stop(self) -> None:
-        """Admit nothing more, let what is in flight end, and end."""
+    source: Path
+    canaries: dict[str, tuple[str, float]]
 
-    def reload(self) -> None:
-        """Take a new token or another canary without losing a request."""
-
-    def is_running(self) -> bool:
-        """Whether it runs."""
+    def look(self) -> list[str]:
+        """Start it where it does not run, or take into use what has changed; return what is amiss."""
 
     def set_ready(self, ready: bool) -> None:
         """Say what it answers to who asks whether this server is ready."""
 
-    def bound_logs(self) -> None:
-        """Keep its logs from growing without end."""
-
-
-@dataclass
-class BackOff:
-    """When the next try may be made: after 1, 2, 4 ... seconds, at most `longest`."""
-
-    longest: float = 60
-    shortest: float = 1
-    _tries: int = 0
-    _next: float = 0
-
-    def due(self) -> bool:
-        """Whether a try may be made now; the next one may be made later, if so."""
-        now = time.monotonic()
-        if now < self._next:
-            return False
-        self._next = now + min(self.longest, self.shortest * 2**self._tries)
-        self._tries += 1
-        return True
-
-    def reset(self) -> None:
-        """Forget the tries: the last one was good."""
-        self._tries, self._next = 0, 0
+    def stop(self, timeout: float) -> None:
+        """Admit nothing more, let what is under way end, and end."""
 
 
 @dataclass
@@ -135,10 +110,10 @@ class Supervisor:
         self.ending = threading.Event()
         self._watched: dict[tuple[str, str], Watched] = {}
         self._refused: dict[tuple[str, str], tuple[BackOff, str]] = {}  # archives that do not stand, and why
-        self._starting, self._gate_starting, self._renewing = BackOff(), BackOff(), BackOff()
+        self._starting, self._renewing = BackOff(), BackOff()
         self._heard = time.monotonic()
-        self._gate_knows: object = None
-        self._problems: list[str] | None = None
+        self._amiss: list[str] = []  # what is wrong with the gate, which keeps nobody on this machine from being served
+        self._told: object = None
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -149,7 +124,9 @@ class Supervisor:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: self.ending.set())
             self._ready(["it is starting"], None)
-            replace_json(self.server.folder / STARTED, {"settings": self.settings, "workers": self.workers})
+            replace_json(
+                self.server.folder / STARTED, started_with(self.settings, self.workers, self.gate and self.gate.source)
+            )
             desired = self._first_desired()
             if self.server.process:
                 logger.info("TorchServe already runs, process %d: watching it", self.server.process.pid)
@@ -295,12 +272,12 @@ class Supervisor:
             if desired is None:
                 raise DesiredError("the file of what shall be served is gone")
             problems = self._torchserve(desired)
-            self._gate(desired)
         except (ServerError, ArchiveError, DesiredError, requests.RequestException, OSError, psutil.Error) as error:
             problems = [*problems, str(error)]
         except Exception:
             logger.exception("a round failed")
             problems = [*problems, "a round failed: see the log"]
+        self._look_at_gate()
         with contextlib.suppress(OSError):  # a full disk is told by the log of what it keeps from working
             self._ready(problems, desired)
 
@@ -435,22 +412,14 @@ class Supervisor:
 
     # ------------------------------------------------------------------------------------------ gate, readiness, end
 
-    def _gate(self, desired: Desired) -> None:
-        """Start, restart or reload the gate, once TorchServe has tokens: who asks early is told `not ready`."""
-        if self.gate is None or not self.server.process:
-            return
-        knows = (self.server.token("inference"), desired.canaries())
-        if not self.gate.is_running():
-            if self._gate_starting.due():
-                logger.info("starting the gate")
-                self.gate.start()
-                self._gate_knows = knows
-        else:
-            self._gate_starting.reset()
-            self.gate.bound_logs()
-            if knows != self._gate_knows:  # what has not changed, a gate that ran before us knows too
-                self.gate.reload()
-                self._gate_knows = knows
+    def _look_at_gate(self) -> None:
+        """Keep the gate running, whatever TorchServe does: it says meanwhile that no worker is there."""
+        if self.gate:
+            try:
+                self._amiss = self.gate.look()
+            except Exception:
+                logger.exception("a look at the gate failed")
+                self._amiss = ["a look at the gate failed: see the log"]
 
     def _ready(self, problems: list[str], desired: Desired | None) -> None:
         """Tell everyone whether this server is ready: two files, written when that changes."""
@@ -462,18 +431,23 @@ class Supervisor:
             ready.unlink(missing_ok=True)
         elif not ready.exists() or json.loads(ready.read_text())["models"] != served:
             replace_json(ready, {"since": _now(), "models": served})
-        if problems != self._problems:
-            replace_json(self.server.folder / STATUS, {"since": _now(), "problems": problems})
+        canaries = {name: version for name, (version, _) in self.gate.canaries.items()} if self.gate else {}
+        told = {"problems": problems, "gate": self._amiss, "canaries": canaries}
+        if told != self._told:
+            replace_json(self.server.folder / STATUS, {"since": _now()} | told)
             logger.info("%s", f"not ready: {'; '.join(problems)}" if problems else "ready")
-            self._problems = problems
+            for line in self._amiss:
+                logger.warning("the gate: %s", line)
+            self._told = told
 
     def _drain(self) -> None:
         """Be ready no more, admit nothing, let what is in flight end, and end TorchServe."""
         logger.info("ending: no longer ready")
         (self.server.folder / READY).unlink(missing_ok=True)
-        if self.gate and self.gate.is_running():
-            self.gate.stop()
-        quiet_since, deadline = time.monotonic(), time.monotonic() + DRAIN_TIMEOUT
+        deadline = time.monotonic() + DRAIN_TIMEOUT
+        if self.gate:
+            self.gate.stop(DRAIN_TIMEOUT)
+        quiet_since = time.monotonic()
         computed = self._computed()
         while self._has_callers() and time.monotonic() < min(deadline, quiet_since + QUIET):
             time.sleep(0.2)
@@ -540,6 +514,11 @@ def admit_again(path: Path, folder: Path, served: Served, check: bool = False) -
         _remove(archive.folder)
         raise ArchiveError(f"{path.name} is not the archive that was registered: it has been built anew")
     return archive
+
+
+def started_with(settings: Mapping[str, str], workers: Mapping[str, int], gate: Path | None) -> dict[str, object]:
+    """Return what STARTED holds. gate: the file of its settings, None where there is no gate."""
+    return {"settings": dict(settings), "workers": dict(workers), "gate": str(gate) if gate else None}
 
 
 def _remove(path: Path) -> None:

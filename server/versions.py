@@ -6,6 +6,7 @@ left that was broken off.
 
 import json
 import statistics
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,10 +20,11 @@ from server.desired import Canary, Desired, DesiredError, Model, Served, changin
 from server.instance import ServerError, TorchServe
 from server.management import Management, ready_workers
 from server.self_test import Reply, ask_version, read_self_test, verdicts
-from server.supervisor import STARTED, STORE, sizes
+from server.supervisor import STARTED, STATUS, STORE, sizes
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 ROUNDS = 3  # in which a golden picture is asked about; the median of its latencies counts
+GATE_TIMEOUT = 15  # seconds
 _SLACK = 0.05  # seconds that a latency may be longer whatever the ratio: the clock of a busy machine
 
 
@@ -191,6 +193,7 @@ class Versions:
             if model.canary and model.canary.version == version:
                 raise Refused(f"{name} {version} is a canary: end it first (models canary {name} {version} 0%)")
             if self._step(f"unregister {name} {version}"):
+                self._wait_for_gate(name, version)
                 del model.versions[version]
                 if model.previous == version:
                     for one in desired.group(name):  # they roll back together or not at all
@@ -199,6 +202,22 @@ class Versions:
                 self.management.unregister(name, version)
 
     # ------------------------------------------------------------------------------------------ steps
+
+    def _wait_for_gate(self, name: str, version: str) -> None:
+        """Return when the gate sends no requests to a version by chance any more: it has a moment to hear of an end."""
+        deadline = time.monotonic() + GATE_TIMEOUT
+        while self._canaries_of_gate().get(name) == version:
+            if time.monotonic() > deadline:
+                raise Refused(
+                    f"the gate goes on sending requests to {name} {version}: python -m server status says why"
+                )
+            time.sleep(0.1)
+
+    def _canaries_of_gate(self) -> dict[str, str]:
+        try:
+            return json.loads((self.server.folder / STATUS).read_text())["canaries"]
+        except (OSError, ValueError, KeyError):
+            return {}  # no supervisor runs
 
     @contextmanager
     def _changing(self) -> Iterator[Desired]:

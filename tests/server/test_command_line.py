@@ -49,7 +49,7 @@ def start_arguments(store) -> list[str]:
         "job_queue_size": str(QUEUE),
     }
     pairs = (f"--set={key}={value}" for key, value in (changes | free_addresses()).items())
-    return ["start", *pairs, "--workers", "authenticity=1"]
+    return ["start", *pairs, "--workers", "authenticity=1", "--no-gate"]
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +107,7 @@ def test_started_again_it_is_left_alone(serving, run, start_arguments):
 def test_started_with_other_settings_it_says_so(serving, run, start_arguments):
     before = serving.process.pid
     assert "Its settings were others" in run(*start_arguments, "--set", "job_queue_size=9")
+    assert "Its settings were others" in run(*(one for one in start_arguments if one != "--no-gate"))
     assert serving.process.pid == before
 
 
@@ -115,6 +116,7 @@ def test_status_says_what_runs(serving, run):
     assert f"process {serving.process.pid}" in status
     assert "authenticity: version 0.3, 1 of 1 worker(s), batches of 2 within 1 ms" in status
     assert "slow: version 1.0, 1 of 1 worker(s), batches of 1" in status and "Ready." in status
+    assert "No gate runs (--no-gate)" in status
 
 
 def test_renewed_tokens_replace_the_old(serving, run, photo):

@@ -19,9 +19,11 @@ import requests
 from archive_scripts.build import ENDPOINTS
 from clients.grpc import GrpcClient
 from clients.rest import ask
-from server.gate import Gate, torchserve, unready
+from server.gate import Gate
 from server.gate_config import read_settings
+from server.gate_keeper import own_server
 from server.instance import free_ports
+from server.management import ready_workers
 from tests.procedural import encoded
 from tests.server.test_gate import OTHER, TOKEN, needs_nginx, open_for_workers
 
@@ -40,7 +42,9 @@ def make_gate(server, tmp_path_factory):
         def made(**changes: object) -> Gate:
             rest, grpc_port = free_ports(2)
             addresses = {"callers": str(callers), "rest": f"127.0.0.1:{rest}", "grpc": f"127.0.0.1:{grpc_port}"}
-            running = Gate(folder / str(rest), read_settings(changes=addresses | changes), lambda: torchserve(server))
+            running = Gate(
+                folder / str(rest), read_settings(changes=addresses | changes), own_server(server, server.addresses)
+            )
             running.start()
             stack.callback(running.stop, 10)
             return running
@@ -114,12 +118,6 @@ def test_what_torchserve_lacks_is_an_error_of_our_form(url, photo):
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_model")
 
 
-def test_readiness_is_that_of_workers(server, url, gate):
-    assert unready(server) == []
-    gate.set_ready(not unready(server))
-    assert requests.get(f"{url}/health/ready", timeout=9).status_code == 200
-
-
 def test_pictures_in_a_pipeline_are_answered_in_order(gate, photo):
     """TorchServe alone answers them in another order: picture A gets the verdict on B."""
     large, small = encoded(photo.resize((2000, 1500)), "PNG"), encoded(photo, "PNG")
@@ -185,7 +183,7 @@ def test_a_killed_worker_costs_no_error(server, url, photo):
             each.result()
     assert set(statuses) <= {200, 503} and statuses[200] > 50, statuses
     deadline = time.monotonic() + 60
-    while unready(server):
+    while not all(ready_workers(server.describe(endpoint)) for endpoint in ENDPOINTS):
         assert time.monotonic() < deadline
         time.sleep(0.5)
 

@@ -1,5 +1,6 @@
 """The supervisor starts what died, mends what TorchServe gave up, and ends without losing a request."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,13 +21,17 @@ from archive_scripts.build import ENDPOINTS, write_archive
 from clients.rest import ask
 from server.__main__ import stop, supervisor_of
 from server.archive import Archive, ArchiveError
-from server.desired import Canary, Desired, Served
-from server.instance import ServerError, TorchServe, bound_file, free_addresses
+from server.desired import Desired, Served
+from server.gate import Gate
+from server.gate_command import settings_of
+from server.gate_config import read_callers
+from server.instance import ServerError, TorchServe, bound_file, free_addresses, free_ports
 from server.management import Management, ready_pids
 from server.settings import ROOT
 from server.supervisor import PATIENCE, READY, STATUS, BackOff, Supervisor, Watched
 from tests.procedural import encoded
 from tests.releases import RELEASE, archive_of
+from tests.server.test_gate import needs_nginx, open_for_workers
 
 NAME, VERSION = "authenticity", RELEASE.name
 
@@ -48,9 +54,15 @@ def store(archives, tmp_path_factory):
 @pytest.fixture(scope="module")
 def command(store, tmp_path_factory) -> list[str]:
     changes = {"model_store": str(store), "token_expiration_min": "600"} | free_addresses()
-    folder = tmp_path_factory.mktemp("v")
+    folder = open_for_workers(tmp_path_factory.mktemp("v"))
     settings = [f"--set={key}={value}" for key, value in changes.items()]
-    return [sys.executable, "-m", "server", "--folder", str(folder), "run", *settings, "--workers", f"{NAME}=1"]
+    rest, grpc = free_ports(2)
+    gate = folder / "gate.toml"
+    gate.write_text(f'rest = "127.0.0.1:{rest}"\ngrpc = "127.0.0.1:{grpc}"\n')
+    return [
+        sys.executable, "-m", "server", "--folder", str(folder), "run", *settings, "--workers", f"{NAME}=1",
+        "--gate", str(gate),
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +86,19 @@ def running(start) -> TorchServe:
     return start()
 
 
+@pytest.fixture(scope="module")
+def gate(command) -> Gate:
+    """The gate that the supervisor keeps, as far as nginx is there."""
+    folder = Path(command[4])
+    return Gate(folder / "gate", settings_of(folder, Path(command[-1])), lambda: None)
+
+
+def ask_gate(gate: Gate, picture: bytes) -> requests.Response:
+    ((_, token),) = read_callers(Path(gate.settings.callers))
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "image/png"}
+    return requests.post(f"http://{gate.settings.rest}/predictions/{NAME}", data=picture, headers=headers, timeout=60)
+
+
 def answers(server: TorchServe, photo) -> bool:
     try:
         return ask(server.addresses.inference, NAME, encoded(photo, "PNG"), server.token("inference"))[0] == 200
@@ -90,6 +115,37 @@ def test_it_is_ready_when_the_default_version_has_answered(running):
 def test_a_second_supervisor_is_refused(running, command):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "already runs" in done.stderr
+
+
+@needs_nginx
+def test_the_gate_runs_with_it(running, gate, photo):
+    """With a first token; readiness is what the supervisor says; what dies is started again."""
+    data = encoded(photo, "PNG")
+    assert ask_gate(gate, data).status_code == 200
+    assert requests.get(f"http://{gate.settings.rest}/health/ready", timeout=9).status_code == 200
+    before = gate.process
+    for process in (before, *before.children()):
+        process.kill()
+    wait(lambda: gate.process not in (None, before), 10)
+    assert ask_gate(gate, data).status_code == 200
+
+
+@needs_nginx
+def test_while_java_is_down_the_gate_says_so(running, gate, photo):
+    """No request gets anything but an answer, or 503 with Retry-After, and readiness says so without a token."""
+    before, data, seen = running.process, encoded(photo, "PNG"), Counter()
+    before.kill()
+    wait(lambda: not (running.folder / READY).exists(), 10)
+    assert requests.get(f"http://{gate.settings.rest}/health/ready", timeout=9).status_code == 503
+    deadline = time.monotonic() + 60
+    while seen[200] < 3:
+        assert time.monotonic() < deadline, seen
+        answer = ask_gate(gate, data)
+        seen[answer.status_code] += 1
+        assert answer.status_code == 200 or answer.headers["Retry-After"], answer.text
+        time.sleep(0.05)
+    assert set(seen) == {200, 503}
+    wait((running.folder / READY).exists)
 
 
 def test_java_killed_is_started_anew_with_what_was_served(running, photo):
@@ -123,7 +179,34 @@ def test_a_killed_supervisor_loses_nothing(running, start, photo):
     assert running.process.pid == java
 
 
-def test_the_end_answers_what_was_begun(running, photo):
+@needs_nginx
+def test_the_end_at_the_gate_refuses_what_comes_and_answers_what_was_begun(running, start, gate, photo):
+    """SIGTERM: what comes after it gets 503 with Retry-After while the queue is worked off, then nobody listens."""
+    large, small = encoded(photo.resize((3000, 2400)), "PNG"), encoded(photo, "PNG")
+    statuses: list[int] = []
+    callers = [threading.Thread(target=lambda: statuses.append(ask_gate(gate, large).status_code)) for _ in range(6)]
+    for caller in callers:
+        caller.start()
+    time.sleep(0.3)
+    supervisor_of(running.folder).terminate()
+    wait(lambda: not (running.folder / READY).exists(), 5)
+    refused: list[requests.Response] = []
+    with contextlib.suppress(requests.ConnectionError):
+        while len(refused) < 1000:
+            refused.append(ask_gate(gate, small))
+    for caller in callers:
+        caller.join()
+    assert statuses == [200] * 6
+    ended = [answer for answer in refused if answer.status_code == 503]
+    assert ended and all(answer.status_code in (200, 503) for answer in refused)
+    assert {answer.headers["Retry-After"] for answer in ended} == {"5"}
+    assert {answer.json()["error"]["code"] for answer in ended} == {"ending"}
+    wait(lambda: supervisor_of(running.folder) is None, 60)
+    assert gate.process is None and running.process is None
+    start()
+
+
+def test_the_end_answers_what_was_begun(running, gate, photo):
     """SIGTERM: not ready at once, every request that was sent is answered, no process and no token is left."""
     large = encoded(photo.resize((2400, 1800)), "PNG")
     statuses: list[int] = []
@@ -141,6 +224,7 @@ def test_the_end_answers_what_was_begun(running, photo):
     wait(lambda: running.process is None, 60)
     wait(lambda: supervisor_of(running.folder) is None, 10)
     assert not (running.folder / "key_file.json").exists() and not (running.folder / "tmp").exists()
+    assert gate.process is None
 
 
 # ---------------------------------------------------------------------------------- without TorchServe: rules alone
@@ -300,29 +384,22 @@ def test_another_current_makes_the_state_anew(tmp_path, current):
 
 
 class FakeGate:
+    source = Path("gate.toml")
+
     def __init__(self) -> None:
         self.calls: list[str] = []
-        self.running = False
+        self.amiss: list[str] = []
+        self.canaries: dict[str, tuple[str, float]] = {}
 
-    def start(self) -> None:
-        self.calls.append("start")
-        self.running = True
+    def look(self) -> list[str]:
+        self.calls.append("look")
+        return self.amiss
 
-    def stop(self) -> None:
+    def stop(self, timeout: float) -> None:
         self.calls.append("stop")
-        self.running = False
-
-    def reload(self) -> None:
-        self.calls.append("reload")
-
-    def is_running(self) -> bool:
-        return self.running
 
     def set_ready(self, ready: bool) -> None:
         self.ready = ready
-
-    def bound_logs(self) -> None:
-        pass
 
 
 @pytest.fixture
@@ -338,23 +415,18 @@ def gated(tmp_path):
     return supervisor, desired
 
 
-def test_the_gate_is_started_watched_and_told_what_changes(gated):
+def test_the_gate_is_looked_after_whatever_torchserve_does(gated, monkeypatch):
+    """And what is amiss with it keeps nobody from being ready who answers on this machine."""
     supervisor, desired = gated
-    supervisor._gate(desired)
-    assert supervisor.gate.calls == []  # there is no token yet
-    supervisor.server.process = SimpleNamespace(pid=1)
-    for _ in range(2):
-        supervisor._gate(desired)
-    assert supervisor.gate.calls == ["start"]
-    supervisor.server.now = "second"
-    supervisor._gate(desired)
-    desired.models["m"].canary = Canary("2", 0.05)
-    for _ in range(2):
-        supervisor._gate(desired)
-    assert supervisor.gate.calls == ["start", "reload", "reload"]
-    supervisor.gate.running = False
-    supervisor._gate(desired)
-    assert supervisor.gate.calls[-1] == "start"
+    desired.write(supervisor.server.folder)
+    supervisor.server.bound_console, supervisor.server.logs = lambda: None, supervisor.server.folder
+    supervisor.gate.amiss, supervisor.gate.canaries = ["a port is taken"], {"m": ("2", 5.0)}
+    for problems in ([], ["TorchServe does not run"]):
+        monkeypatch.setattr(supervisor, "_torchserve", lambda _, problems=problems: problems)
+        supervisor._round()
+        assert supervisor.gate.calls.pop() == "look" and supervisor.gate.ready == (not problems)
+        told = json.loads((supervisor.server.folder / STATUS).read_text())
+        assert (told["problems"], told["gate"], told["canaries"]) == (problems, ["a port is taken"], {"m": "2"})
 
 
 def test_readiness_is_told_to_the_gate_and_in_a_file(gated):
@@ -367,11 +439,10 @@ def test_readiness_is_told_to_the_gate_and_in_a_file(gated):
 
 def test_the_gate_ends_first(gated):
     supervisor, desired = gated
-    supervisor.gate.start()
     supervisor._ready([], desired)
     supervisor.server.stop = lambda: supervisor.gate.calls.append("TorchServe stops")
     supervisor._drain()
-    assert supervisor.gate.calls == ["start", "stop", "TorchServe stops"]
+    assert supervisor.gate.calls == ["stop", "TorchServe stops"]
     assert not (supervisor.server.folder / READY).exists()
 
 

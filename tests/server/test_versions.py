@@ -25,6 +25,8 @@ from server.instance import TorchServe, free_addresses
 from server.management import Management
 from server.models_command import REFUSED, UNREACHABLE
 from server.settings import ROOT
+from server.supervisor import STARTED, STATUS
+from server.versions import Refused, Versions
 from tests.procedural import encoded
 from tests.releases import RELEASE, archive_of
 from tests.server.test_archive import rewritten
@@ -280,3 +282,20 @@ def test_a_promoted_version_is_served_after_a_restart(server, models, defaults):
     assert models("list")[0] == UNREACHABLE
     start(*arguments)
     assert defaults() == {name: (NEW, NEW, {OLD, NEW}) for name in TWO}
+
+
+def test_a_version_is_taken_away_when_the_gate_has_let_go_of_it(tmp_path, monkeypatch):
+    """A canary's end is heard of by the gate a moment later; without a supervisor there is nobody to wait for."""
+    replace_json(tmp_path / STARTED, {"settings": {}})
+    versions = Versions(TorchServe(tmp_path))
+    versions._wait_for_gate("m", "2")
+    replace_json(tmp_path / STATUS, {"canaries": {"m": "2"}})
+    versions._wait_for_gate("m", "3")
+    versions._wait_for_gate("other", "2")
+    monkeypatch.setattr("server.versions.GATE_TIMEOUT", 0.3)
+    with pytest.raises(Refused, match="goes on sending requests to m 2"):
+        versions._wait_for_gate("m", "2")
+    later = threading.Timer(0.2, replace_json, (tmp_path / STATUS, {"canaries": {}}))
+    monkeypatch.setattr("server.versions.GATE_TIMEOUT", 10)
+    later.start()
+    versions._wait_for_gate("m", "2")
