@@ -190,8 +190,8 @@ def _seconds(retry_after: str | None) -> float | None:
     """Read Retry-After: a number of seconds or a date (RFC 9110, 10.2.3)."""
     if retry_after is None:
         return None
-    if retry_after.strip().isdecimal():
-        return float(retry_after[:9])
+    if re.fullmatch(r"\s*[0-9]+\s*", retry_after):
+        return float(retry_after)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
     except ValueError:

@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -43,9 +44,10 @@ class Player:
         return self.plays.pop(0) if len(self.plays) > 1 else self.plays[0]
 
 
-def play() -> tuple[Player, http.server.ThreadingHTTPServer]:
+def play(context: ssl.SSLContext | None = None) -> tuple[Player, http.server.ThreadingHTTPServer]:
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def setup(self) -> None:
             player.connections += 1
@@ -91,6 +93,8 @@ def play() -> tuple[Player, http.server.ThreadingHTTPServer]:
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    player = Player(f"http://127.0.0.1:{server.server_port}", [Play()])
+    if context:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    player = Player(f"{'https' if context else 'http'}://127.0.0.1:{server.server_port}", [Play()])
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     return player, server

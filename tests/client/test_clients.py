@@ -3,6 +3,7 @@
 import asyncio
 import io
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -21,8 +22,9 @@ from imagetrust.client import (
     UnreachableError,
     exchange,
 )
+from server.gate import self_signed
 from tests.client.answers import AUTHENTICITY, BOTH, EXPLANATION, GENERATOR_TYPE, JPEG, PNG
-from tests.client.player import Play
+from tests.client.player import Play, play
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -270,3 +272,24 @@ def test_a_proxy_is_not_asked_for_a_server_on_this_machine(ask, player, monkeypa
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     player.plays = [Play(body=AUTHENTICITY)]
     assert ask(player.address, "authenticity", (JPEG,), retries=0)
+
+
+@pytest.fixture
+def encrypted(tmp_path):
+    """A server that speaks TLS, and the certificate that it signed itself."""
+    certificate, key = self_signed(tmp_path, "127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    playing, server = play(context)
+    playing.plays = [Play(body=AUTHENTICITY)]
+    yield playing, certificate
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_private_authority_is_trusted_where_it_is_named(ask, encrypted):
+    player, certificate = encrypted
+    assert ask(player.address, "authenticity", (JPEG,), certificates=certificate)
+    with pytest.raises(UnreachableError) as raised:
+        ask(player.address, "authenticity", (JPEG,))
+    assert raised.value.code == "untrusted_certificate" and len(player.seen) == 1
