@@ -19,6 +19,20 @@ STREAMLIT = {
     "server.headless": "true",
     "server.maxUploadSize": "64",
     "server.showEmailPrompt": "false",
+    "theme.font": "'Inter Screen', sans-serif",
+    "theme.baseRadius": "10px",
+    # The colours of assets/screen.css.
+    "theme.light.primaryColor": "#1d4ed8",
+    "theme.light.backgroundColor": "#f4f6f9",
+    "theme.light.secondaryBackgroundColor": "#ffffff",
+    "theme.light.textColor": "#16202e",
+    "theme.light.borderColor": "#7b8798",
+    "theme.dark.primaryColor": "#93b8ff",
+    "theme.dark.backgroundColor": "#0f141b",
+    "theme.dark.secondaryBackgroundColor": "#18202b",
+    "theme.dark.textColor": "#e9eef5",
+    "theme.dark.borderColor": "#77869b",
+    "theme.showWidgetBorder": "true",
 }
 
 

@@ -5,10 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from imagetrust.client import Client, ClientError, Explanation
-from ui.fetching import FetchError, Fetcher
+from ui.fetching import Fetcher, FetchError
 from ui.pictures import Copies, copies
 from ui.words import Fault, fault, fault_of
 
@@ -17,7 +15,7 @@ _MAX_TOKEN_FILE = 64 * 1024  # bytes
 
 @dataclass(frozen=True)
 class Checked:
-    """One picture. Either an answer or a fault is there. request_id: what the server's logs call a request that failed."""
+    """One picture. Either an answer or a fault is there. request_id: what the server's logs call a failed request."""
 
     name: str
     answer: Explanation | None = None
@@ -86,14 +84,3 @@ class Checker:
             return None if self._client.ready() else fault("not_ready", "")
         except ClientError as error:
             return fault_of(error)
-
-
-def as_record(checked: Checked) -> dict[str, object]:
-    """Return a result as the JSON export has it: the server's answer without its picture, or the error."""
-    if checked.answer is None:
-        assert checked.fault is not None
-        error = {"code": checked.code, "message": f"{checked.fault.title}. {checked.fault.advice}"}
-        return {"name": checked.name, "error": error}
-    answer = msgspec.to_builtins(checked.answer)
-    del answer["inferred"]["heatmap"]["overlay_png"]
-    return {"name": checked.name, "answer": answer}

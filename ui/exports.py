@@ -1,50 +1,50 @@
-"""Results as files: a table as CSV, whole answers as JSON."""
+"""Results as files, in the rows of the command line: a table as CSV, whole answers as JSON."""
 
+import io
 import json
 from collections.abc import Iterable
+from typing import Any
 
-from ui.checking import Checked, as_record
-from ui.words import declares
+from imagetrust.client.rows import Csv, JsonLines, Row
+from ui.checking import Checked
 
-HEADER = (
-    "name", "verdict", "probability_generated", "family", "family_probability", "declares", "summary", "format", "width",
-    "height", "bytes", "model", "error",
-)  # fmt: skip
-# What spreadsheets take for the beginning of a formula (OWASP, "CSV Injection"), full-width forms included.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_MARK = "\ufeff"  # tells spreadsheets that the text is UTF-8
 
 
-def csv(results: Iterable[Checked]) -> str:
-    """Return a table with one row a picture (RFC 4180), with a mark for spreadsheets that it is UTF-8."""
-    return "\ufeff" + csv_line(HEADER) + "".join(csv_line(cells(checked)) for checked in results)
+def csv_head() -> str:
+    """Return the first line of a table."""
+    file = io.StringIO()
+    Csv(file).begin()
+    return _MARK + file.getvalue()
 
 
-def cells(checked: Checked) -> tuple[object, ...]:
-    """Return a result's cells, in the order of HEADER."""
-    answer = checked.answer
-    if answer is None:
-        assert checked.fault is not None
-        return (checked.name, *[""] * (len(HEADER) - 2), f"{checked.fault.title}. {checked.fault.advice}")
-    verdict, generator, file = answer.inferred.authenticity, answer.inferred.generator_type, answer.file
-    return (
-        checked.name, verdict.verdict, verdict.probability_generated, generator.family, generator.confidence,
-        declares(answer), answer.summary, file.format, file.width, file.height, file.bytes, verdict.model.version, "",
-    )  # fmt: skip
+def csv_line(checked: Checked) -> str:
+    """Return a result's line of a table."""
+    file = io.StringIO()
+    Csv(file).add(_row(checked))
+    return file.getvalue()
 
 
-def csv_line(values: Iterable[object]) -> str:
-    """Return one line of a table. A text that a spreadsheet would run as a formula gets an apostrophe before it."""
-    return ",".join(_cell(value) for value in values) + "\r\n"
+def as_csv(results: Iterable[Checked]) -> str:
+    """Return a table of results."""
+    return csv_head() + "".join(map(csv_line, results))
 
 
-def _cell(value: object) -> str:
-    if not isinstance(value, str):
-        return str(value)
-    # Spaces before it do not stop a spreadsheet, nor does a quotation mark.
-    is_formula = value.lstrip(" \"'\u00a0").startswith(_FORMULA) or value.startswith(_FORMULA)
-    return '"' + ("'" * is_formula + value).replace('"', '""') + '"'
+def as_record(checked: Checked) -> dict[str, Any]:
+    """Return a result as the JSON export has it: the whole answer but for the picture in it, or the error."""
+    file = io.StringIO()
+    JsonLines(file).add(_row(checked))
+    record: dict[str, Any] = json.loads(file.getvalue())
+    if checked.answer:
+        del record["inferred"]["heatmap"]["overlay_png"]
+    return record
 
 
 def as_json(results: Iterable[Checked]) -> str:
-    """Return whole answers, without the pictures in them."""
+    """Return whole answers as a list."""
     return json.dumps([as_record(checked) for checked in results], ensure_ascii=False, indent=1)
+
+
+def _row(checked: Checked) -> Row:
+    message = f"{checked.fault.title}. {checked.fault.advice}" if checked.fault else ""
+    return Row(checked.name, checked.answer, code=checked.code, message=message, request_id=checked.request_id or "")

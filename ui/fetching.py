@@ -15,16 +15,21 @@ from imagetrust.limits import MAX_BYTES
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str, int], list[str]]
 
-# The IPv4 address stands in the last 32 bits: NAT64's well-known and local-use prefixes (RFC 6052, RFC 8215), IPv4-mapped
-# and IPv4-compatible addresses (RFC 4291), IPv4-translated ones (RFC 2765).
+# The IPv4 address stands in the last 32 bits: NAT64's well-known and local-use prefixes (RFC 6052, RFC 8215),
+# IPv4-mapped and IPv4-compatible addresses (RFC 4291), IPv4-translated ones (RFC 2765).
 _EMBEDDING = [
     ipaddress.IPv6Network(text)
     for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0/96", "::/96", "::ffff:0:0:0/96")
 ]
-# Tunnels to wherever their sender likes: 6to4 and Teredo (RFC 7526, RFC 4380), and ORCHIDs, which are no addresses.
+# Versions of Python differ in what they call global. What IPv6 has given out to hosts (RFC 4291), and in both families
+# what IANA keeps for protocols, tunnels, which lead wherever their sender likes, and documents (RFC 6890 and later).
+_HOSTS = ipaddress.IPv6Network("2000::/3")
 _NEVER = [
-    ipaddress.IPv6Network(text) for text in ("2002::/16", "2001::/32", "2001:10::/28", "2001:20::/28", "fec0::/10")
-]
+    ipaddress.ip_network(text)
+    for text in (
+        "192.0.0.0/24", "192.88.99.0/24", "100.64.0.0/10", "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"
+    )
+]  # fmt: skip
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -43,10 +48,14 @@ def is_public(text: str) -> bool:
     except ValueError:  # "fe80::1%eth0" in a form that is not read is not public either
         return False
     if isinstance(address, ipaddress.IPv6Address):
-        if address.scope_id is not None or any(address in network for network in _NEVER):
+        if address.scope_id is not None:
             return False
         if any(address in network for network in _EMBEDDING):
             return is_public(str(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)))
+        if address not in _HOSTS:
+            return False
+    if any(address in network for network in _NEVER):
+        return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 
@@ -168,7 +177,7 @@ class Fetcher:
         if len(content) > self.max_bytes:
             raise FetchError("too_many_bytes", f"The file exceeds {self.max_bytes} bytes.")
         if answer.length:
-            raise FetchError("not_fetched", "The connection broke before the picture was there.")
+            raise ConnectionError
         return content
 
 

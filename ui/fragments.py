@@ -1,4 +1,4 @@
-"""HTML of what the screens show. Whatever comes from a file or a server is escaped; nothing is loaded from elsewhere."""
+"""HTML of what the screens show. What comes from a file or a server is escaped; nothing is loaded from elsewhere."""
 
 import base64
 from collections.abc import Iterable, Iterator
@@ -13,14 +13,11 @@ from ui.pictures import data_uri, heat_layer
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 VERDICT_ORDER = {"generated": 0, "uncertain": 1, "real": 2, "failed": 3}
-COLUMNS = (("name", "Picture"), ("verdict", "Verdict"), ("probability", "Machine"), ("family", "Family"), ("declares", "The file declares"))  # fmt: skip
+COLUMNS = (
+    ("name", "Picture"), ("verdict", "Verdict"), ("probability", "Machine"), ("family", "Family"),
+    ("declares", "The file declares"),
+)  # fmt: skip
 _MAX_VALUES = 60  # lines of a finding's values
-_PATHS = {
-    "real": "M5 12.5l4.5 4.5L19 7.5",
-    "uncertain": "M8.5 9a3.5 3.5 0 1 1 5 3.2c-1 .6-1.5 1.2-1.5 2.3M12 18v.5",
-    "generated": "M12 4v9M12 17.5v.5",
-    "failed": "M7 7l10 10M17 7L7 17",
-}
 
 
 def style() -> str:
@@ -89,8 +86,8 @@ def row(checked: Checked, number: int, is_button: bool = True) -> str:
         family, declares = words.family(answer.inferred.generator_type.family), words.declares(answer)
     image = f'<img src="{checked.copies.thumbnail}" alt="" width="56" height="56">' if checked.copies else ""
     data = {
-        "name": checked.name.lower(), "key": verdict, "verdict": VERDICT_ORDER[verdict], "probability": probability(checked),
-        "family": family, "declares": declares,
+        "name": checked.name.lower(), "key": verdict, "verdict": VERDICT_ORDER[verdict],
+        "probability": probability(checked), "family": family, "declares": declares,
     }  # fmt: skip
     attributes = " ".join(f'data-{name}="{_text(str(value))}"' for name, value in data.items())
     return (
@@ -119,11 +116,9 @@ def table(rows: Iterable[str], has_buttons: bool = True) -> str:
 _WIDE = {"family": ' class="it-wide"', "declares": ' class="it-wide"', "probability": ' class="it-number"'}
 
 
-def icon(key: str) -> str:
+def icon(verdict: str) -> str:
     """Return the sign of a verdict: each has a shape of its own, and words beside it."""
-    return (
-        f'<svg class="it-icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false"><path d="{_PATHS[key]}"/></svg>'
-    )
+    return f'<span class="it-icon it-icon-{verdict}" aria-hidden="true"></span>'
 
 
 def said(checked: Checked) -> str:
@@ -161,7 +156,8 @@ def _picture(checked: Checked, answer: Explanation, heat: int, has_slider: bool)
     return (
         f'<figure class="it-figure" style="--heat:{heat / 100}"><div class="it-stage">{_stage(checked, answer)}</div>'
         f'{slider}<figcaption class="it-soft"><p>{note} {_text(heatmap.sentence)}</p>'
-        f"<p>{_text(file.format)}, {file.width} × {file.height} pixels, {words.size(file.bytes)}</p></figcaption></figure>"
+        f"<p>{_text(file.format)}, {file.width} × {file.height} pixels, {words.size(file.bytes)}</p>"
+        "</figcaption></figure>"
     )
 
 
@@ -270,8 +266,9 @@ def _finding(finding: Finding) -> str:
     strength = words.STRENGTHS.get(finding.strength, finding.strength)
     says = words.SAYS.get(finding.says, finding.says)
     return (
-        f'<li><p><b>{_text(words.source(finding))}</b> <span class="it-chip it-chip-{_text(finding.strength)}">{_text(strength)}'
-        f'</span></p><p class="it-says">Says: {_text(says)}.</p><p>{_text(finding.detail)}</p>{values}</li>'
+        f"<li><p><b>{_text(words.source(finding))}</b> "
+        f'<span class="it-chip it-chip-{_text(finding.strength)}">{_text(strength)}</span></p>'
+        f'<p class="it-says">Says: {_text(says)}.</p><p>{_text(finding.detail)}</p>{values}</li>'
     )
 
 

@@ -16,7 +16,7 @@ from starlette.middleware import Middleware  # noqa: E402
 
 from imagetrust.limits import MAX_BYTES  # noqa: E402
 from ui import exports, fragments, words  # noqa: E402
-from ui.checking import Checked, Checker, as_record  # noqa: E402
+from ui.checking import Checked, Checker  # noqa: E402
 from ui.settings import Settings, read_settings  # noqa: E402
 
 MAX_PICTURES = 200  # at once; each keeps a copy of some 200 kB in the page
@@ -106,7 +106,7 @@ def page(checker: Checker) -> str:
         most=MAX_PICTURES,
         max_bytes=MAX_BYTES,
         megabytes=MAX_BYTES // 2**20,
-        header=escape(exports.csv_line(exports.HEADER)),
+        header=escape(exports.csv_head()),
         heading=fragments.heading(),
         address=(fragments.ASSETS / "address.html").read_text() if checker.fetches else "",
         verdicts="".join(f'<option value="{key}">{text}</option>' for key, text in verdicts.items()),
@@ -124,8 +124,8 @@ def _shown(checked: Checked) -> dict[str, object]:
         "detail": fragments.detail(checked),
         "row": fragments.row(checked, 0),
         "said": fragments.said(checked),
-        "csv": exports.csv_line(exports.cells(checked)),
-        "record": as_record(checked),
+        "csv": exports.csv_line(checked),
+        "record": exports.as_record(checked),
     }
 
 

@@ -1,4 +1,4 @@
-"""Pictures that a page shows: a smaller copy, a thumbnail, and the heat map as a layer. None of them touches the disk."""
+"""Pictures that a page shows: a smaller copy, a thumbnail, the heat map as a layer. None of them touches the disk."""
 
 import base64
 import io

@@ -1,6 +1,7 @@
 """The local screen: a script of Streamlit over a running server. `python -m ui streamlit` runs it."""
 
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -27,6 +28,30 @@ _ORDERS = {
 def checker() -> Checker:
     """Return what asks the server, one for all who look at this screen."""
     return read_settings().checker()
+
+
+# Streamlit's field takes what is dropped or chosen; this hands it what is pasted.
+_PASTE = """
+export default function () {
+  const paste = (event) => {
+    const files = event.clipboardData.files, input = document.querySelector("input[type=file]");
+    if (!files.length || !input) return;
+    event.preventDefault();
+    const given = new DataTransfer();
+    for (const file of files) given.items.add(file);
+    input.files = given.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  };
+  document.addEventListener("paste", paste);
+  return () => document.removeEventListener("paste", paste);
+}
+"""
+
+
+@st.cache_resource
+def paste_listener() -> Callable[..., object]:
+    """Return what lets the page take pictures from the clipboard."""
+    return st.components.v2.component("imagetrust_paste", html="<span></span>", js=_PASTE)
 
 
 def show(html: str) -> None:
@@ -70,7 +95,9 @@ def show_table(results: list[Checked]) -> list[Checked]:
         + f'<p class="it-soft">{len(shown)} of {len(results)} shown</p></section>'
     )
     csv, json, again, _ = st.columns([1, 1, 1.3, 1])
-    csv.download_button("Save as CSV", exports.csv(results).encode(), "imagetrust.csv", "text/csv", on_click="ignore")
+    csv.download_button(
+        "Save as CSV", exports.as_csv(results).encode(), "imagetrust.csv", "text/csv", on_click="ignore"
+    )
     json.download_button(
         "Save as JSON", exports.as_json(results), "imagetrust.json", "application/json", on_click="ignore"
     )
@@ -116,12 +143,14 @@ def main() -> None:
             number = st.selectbox("Show", range(len(shown)), format_func=lambda number: shown[number].name)
             show_one(shown[number])
     show(f'<p class="it-foot">{words.KEPT}</p>')
+    paste_listener()()
 
 
 def show_one(checked: Checked) -> None:
     """Show all of one result, with a slider for its heat map."""
     show(f'<p class="it-hidden" role="status">{fragments.said(checked)}</p>')
-    heat = st.slider("Heat map", 0, 100, 60, 5, format="%d %%") if checked.copies else 60
+    left, _ = st.columns(2)
+    heat = left.slider("Heat map", 0, 100, 60, 5, format="%d %%") if checked.copies else 60
     show(fragments.detail(checked, heat, has_slider=False))
 
 

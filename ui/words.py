@@ -76,7 +76,8 @@ def scale(answer: Authenticity) -> str:
     low, high = answer.thresholds.real, answer.thresholds.generated
     return (
         f"The model gives {percent(answer.probability_generated)} that a machine made this picture. "
-        f"Up to {percent(low)} it says people and cameras, from {percent(high)} a machine; between them it does not decide."
+        f"Up to {percent(low)} it says people and cameras, from {percent(high)} a machine; "
+        "between them it does not decide."
     )
 
 
@@ -156,10 +157,13 @@ FAULTS = {
     "connection_lost": _DOWN,
     "not_ready": _DOWN,
     "timed_out": _SLOW,
-    "untrusted_certificate": Fault("The server cannot prove who it is", "Its certificate is not trusted here: tell the operator."),
+    "untrusted_certificate": Fault(
+        "The server cannot prove who it is", "Its certificate is not trusted here: tell the operator."
+    ),
     "unauthorized": _TOKEN,
     "no_token": Fault(
-        "This screen has no token", "It reads one from the server's folder: is the server running? The operator can name another file."
+        "This screen has no token",
+        "It reads one from the server's folder: is the server running? The operator can name another.",
     ),
     "busy": _BUSY,
     "unavailable": _BUSY,
@@ -170,16 +174,22 @@ FAULTS = {
         "This is not a picture that can be read", "Readable are JPEG, PNG, WebP, AVIF, HEIC, TIFF, GIF and BMP."
     ),
     "unsupported_format": Fault("This kind of picture is not supported", "Save it as JPEG or PNG and send that."),
-    "broken_picture": Fault("The picture is damaged", "A part of the file is missing or wrong. Copy or download it again."),
+    "broken_picture": Fault(
+        "The picture is damaged", "A part of the file is missing or wrong. Copy or download it again."
+    ),
     "too_small": Fault("The picture is too small", "Each side needs at least 32 pixels."),
     "too_many_pixels": Fault("The picture has too many pixels", "Send a smaller copy."),
     "not_https": Fault("Only https addresses are fetched", _ADDRESS),
     "no_address": Fault("This is not an address", _ADDRESS),
     "unknown_host": Fault("There is no such host", "Check the address for typing errors."),
-    "not_public": Fault("This address is not on the public web", "Addresses inside a network are never fetched. Send the file instead."),
-    "not_fetched": Fault("The picture could not be fetched", "The site may refuse programs. Save the picture and send the file."),
+    "not_public": Fault(
+        "This address is not on the public web", "Addresses inside a network are never fetched. Send the file instead."
+    ),
+    "not_fetched": Fault(
+        "The picture could not be fetched", "The site may refuse programs. Save the picture and send the file."
+    ),
     "slow_site": Fault("The site took too long", "Save the picture and send the file instead."),
-}  # fmt: skip
+}
 
 
 def fault(code: str, message: str) -> Fault:

@@ -159,7 +159,7 @@ element.addEventListener("click", (event) => {
   } else if (button.matches(".it-stop")) { run += 1; end(); say(`Stopped. ${results.length} checked.`); }
   else if (button.matches(".it-again")) work(++run, results.filter((result) => result.answer.failed), "");
   else if (button.matches(".it-csv"))
-    save("imagetrust.csv", "text/csv;charset=utf-8", "\ufeff" + root.dataset.header + results.map((result) => result.answer?.csv ?? "").join(""));
+    save("imagetrust.csv", "text/csv;charset=utf-8", root.dataset.header + results.map((result) => result.answer?.csv ?? "").join(""));
   else if (button.matches(".it-json"))
     save("imagetrust.json", "application/json", JSON.stringify(results.flatMap((result) => result.answer ? [result.answer.record] : []), null, 1));
 });
