@@ -14,20 +14,25 @@ WHEELS ?=
 CONTAINER ?= podman
 IMAGE ?= localhost/imagetrust-serve:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 TARGET ?= server
+SCREEN ?= gradio
 FROM := $(PWD)
 comma := ,
 path = $(if $(filter /%,$(1)),$(1),$(FROM)/$(1))
 
-.PHONY: help serve gate ask token logs status stop test lint format load bench archives train evaluate release container wheels container-test clean
+.PHONY: help serve ui gate ask token logs status stop test lint format load bench archives train evaluate release container wheels container-test clean
 .DELETE_ON_ERROR:
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 16
 	@echo
-	@echo "Variables: PYTHON=$(PYTHON) DATA=$(DATA) WILD=$(WILD) RECIPE=$(RECIPE) VERSION=$(VERSION) TRUST_ANCHORS=$(TRUST_ANCHORS)"
+	@echo "Variables: PYTHON=$(PYTHON) DATA=$(DATA) WILD=$(WILD) RECIPE=$(RECIPE) VERSION=$(VERSION) TRUST_ANCHORS=$(TRUST_ANCHORS) SCREEN=$(SCREEN)"
 
 serve: archives ## install, build the archives, start the server if none runs, ask about a photograph
 	@$(PY) -m server start --demonstrate
+
+ui: archives .venv/ui/screen.stamp ## start the server if none runs, and a screen for people: make ui SCREEN=streamlit
+	@$(PY) -m server start
+	@.venv/ui/bin/python -m ui $(SCREEN)
 
 gate: .venv/serve.stamp ## say how callers on other machines reach the server, through nginx
 	@$(PY) -m server gate status
@@ -136,7 +141,14 @@ clean: stop ## remove the environment, the archives and the server's folder; kee
 	@$(PIP) -e '.[serve,load]'
 	@touch $@
 
-.venv/test.stamp: requirements.txt .venv/serve.stamp
+# The screens have an environment of their own: Gradio and the server do not agree on the version of Pillow.
+.venv/ui/screen.stamp: ui/requirements.txt .venv/created.stamp
+	@echo "Installing the screens (once) ..."
+	@$(PY) -m venv .venv/ui
+	@.venv/ui/bin/python -m pip install --disable-pip-version-check --no-input -r ui/requirements.txt
+	@touch $@
+
+.venv/test.stamp: requirements.txt .venv/serve.stamp .venv/ui/screen.stamp
 	@echo "Installing what the tests need ..."
 	@$(PIP) -r requirements.txt
 	@touch $@ .venv/train.stamp .venv/load.stamp
