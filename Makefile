@@ -3,7 +3,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 PIP := PIP_CONSTRAINT=constraints.txt $(PY) -m pip install --disable-pip-version-check --no-input
-DOWNLOAD := PIP_CONSTRAINT=constraints.txt $(PY) -m pip download --quiet --disable-pip-version-check --only-binary :all:
+DOWNLOAD := $(PY) -m pip download --quiet --disable-pip-version-check --only-binary :all:
 DATA ?= ../shared/data/artifact_mini
 WILD ?= ../shared/data/wild
 RECIPE ?= training/recipes/clip.json
@@ -12,8 +12,8 @@ TRUST_ANCHORS ?=
 BASE ?=
 WHEELS ?=
 CONTAINER ?= podman
-IMAGE ?= localhost/imagetrust-serve:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 TARGET ?= server
+IMAGE ?= localhost/imagetrust-$(TARGET):$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 SCREEN ?= gradio
 FROM := $(PWD)
 comma := ,
@@ -99,7 +99,7 @@ release: .venv/train.stamp ## train, calibrate, quantise, score and release: mak
 	  $(if $(wildcard $(WILD)),--wild "$(WILD)")
 
 # podman leaves the health check out of an image of its own format.
-container: ## build the server's image: make container VERSION=release BASE=image WHEELS=folder TARGET=server|ui
+container: ## build an image: make container TARGET=server|ui VERSION=release BASE=image WHEELS=folder
 	@BUILDAH_FORMAT=docker $(CONTAINER) build -f deploy/container/Dockerfile --target "$(TARGET)" -t "$(IMAGE)" \
 	  $(if $(BASE),--build-arg BASE="$(BASE)") $(if $(VERSION),--build-arg RELEASE="$(VERSION)") \
 	  $(if $(WHEELS),--build-context wheels="$(call path,$(WHEELS))" --build-arg PIP_NO_INDEX=1) \
@@ -108,7 +108,8 @@ container: ## build the server's image: make container VERSION=release BASE=imag
 
 wheels: .venv/serve.stamp ## fetch what the images are built from, for a builder without an index: make wheels WHEELS=folder
 	@test -n "$(WHEELS)" || { echo "Say where they go: make wheels WHEELS=folder"; exit 2; }
-	@$(DOWNLOAD) -d "$(call path,$(WHEELS))" '.[serve]'
+	@$(DOWNLOAD) -d "$(call path,$(WHEELS))" -c constraints.txt '.[serve]'
+	@$(DOWNLOAD) -d "$(call path,$(WHEELS))" -r ui/requirements.txt
 	@$(DOWNLOAD) -d "$(call path,$(WHEELS))" --no-deps "$$(sed -n 's/^_WHEEL = "\(.*\)"/\1/p' imagetrust/models/clip.py)"
 
 container-test: .venv/test.stamp ## build the image, run it, kill what is in it, stop it (docs/containers.md)
