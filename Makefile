@@ -116,7 +116,7 @@ container-test: .venv/test.stamp ## build the image, run it, kill what is in it,
 	@IMAGETRUST_CONTAINER=1 $(PY) -m pytest tests/deploy/test_container.py
 
 clean: stop ## remove the environment, the archives and the server's folder; keep runs
-	rm -rf .venv .server .tests .hypothesis .pytest_cache .ruff_cache .mypy_cache *.egg-info model_store/*.mar
+	rm -rf .venv .server .container .tests .hypothesis .pytest_cache .ruff_cache .mypy_cache *.egg-info model_store/*.mar
 
 # The private environment. A stamp is touched when its packages are in; it is older than a requirement that changed.
 .venv/created.stamp:

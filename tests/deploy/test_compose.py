@@ -80,3 +80,33 @@ def test_what_is_written_lies_in_volumes():
     assert all(volume.endswith(":ro") for volume in volumes if volume[0] == ".")
     assert "state:/var/lib/imagetrust" in SERVICES["server"]["volumes"]
     assert all(service["tmpfs"] for name, service in SERVICES.items() if name != "prometheus")
+
+
+def test_prometheus_asks_the_server_what_it_opens():
+    """At the addresses that the command line opens, under the names and by the rules that it has on one machine."""
+    here = yaml.safe_load((DEPLOY / "compose" / "prometheus.yml").read_text())
+    alone = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    targets = {
+        job["job_name"]: job["static_configs"][0]["targets"][0].rpartition(":")[::2] for job in here["scrape_configs"]
+    }
+    ports = {
+        job["job_name"]: job["static_configs"][0]["targets"][0].rpartition(":")[2] for job in alone["scrape_configs"]
+    }
+    assert targets == {name: ("server", port) for name, port in ports.items()}
+    assert {argument.rpartition(":")[2] for argument in SERVICES["server"]["command"]} == set(ports.values())
+    assert here["rule_files"] == [f"rules/{file}" for file in alone["rule_files"]]
+    assert here["global"] == alone["global"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_is_mounted_is_there(name):
+    for volume in SERVICES[name].get("volumes", ()):
+        if volume[0] == ".":
+            assert (DEPLOY / volume.partition(":")[0]).exists(), volume
+
+
+def test_grafana_finds_its_data_and_its_dashboard():
+    (source,) = yaml.safe_load((DEPLOY / "compose" / "datasources.yml").read_text())["datasources"]
+    assert source["url"].removeprefix("http://").partition(":")[0] in SERVICES
+    (provider,) = yaml.safe_load((DEPLOY / "compose" / "dashboards.yml").read_text())["providers"]
+    assert any(volume.endswith(f":{provider['options']['path']}:ro") for volume in SERVICES["grafana"]["volumes"])

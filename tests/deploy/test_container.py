@@ -78,7 +78,7 @@ def image(base, tmp_path_factory) -> Iterator[str]:
     if environment is None:
         pytest.skip("podman cannot build an image here")
     subprocess.run(
-        [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:", "-d", str(WHEELS),
+        [sys.executable, "-m", "pip", "download", "-qq", "--only-binary", ":all:", "-d", str(WHEELS),
          "-c", "constraints.txt", ".[serve]"], cwd=ROOT, check=True,
     )  # fmt: skip
     begin = time.monotonic()
