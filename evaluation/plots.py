@@ -88,12 +88,12 @@ def bars(path: Path, rows: Mapping[str, Rate], title: str, label: str) -> None:
     _write(figure, path)
 
 
-def lines(path: Path, series: Mapping[str, Mapping[str, float]], title: str, label: str) -> None:
-    """Draw values over named conditions, one line a series. series: name -> condition -> value in 0..1."""
+def lines(path: Path, series: Mapping[str, Mapping[str, float]], title: str, label: str, least: float = 0.0) -> None:
+    """Draw values over named conditions, one line a series. series: name -> condition -> value in least..1."""
     figure, axes = _axes(5.5, 3.5)
     for name, values in series.items():
         axes.plot(list(values), list(values.values()), marker="o", label=name)
-    axes.set(ylabel=label, title=title, ylim=(0, 1))
+    axes.set(ylabel=label, title=title, ylim=(least, 1))
     axes.tick_params(axis="x", rotation=30)
     axes.legend()
     _write(figure, path)

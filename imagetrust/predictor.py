@@ -136,7 +136,7 @@ class Predictor:
         offered = {
             "detail": (DETAILS, "full"),
             "class": ((DECIDED, *self._task_of_class(QUESTIONS[question])), DECIDED),
-            "method": (METHODS, "gradcam"),
+            "method": (METHODS, "centred-hirescam"),
             "place": (PLACES, "hidden"),
         }
         allowed = OPTIONS if question == "explanation" else HEATMAP_OPTIONS if request.heatmap else ()

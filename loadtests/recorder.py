@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from imagetrust.files import replace_bytes
 from loadtests.mix import BROKEN
 from loadtests.responses import Rejected
 
@@ -35,6 +36,11 @@ def read_requests(path: Path) -> list[Request]:
         ]
 
 
+def load_began(path: Path) -> float:
+    """Return when the load of a recording began, in seconds since 1970. Raises OSError where it has not yet."""
+    return float(path.with_suffix(".start").read_text())
+
+
 def record_requests(environment: "Environment", path: Path, delay: float) -> None:
     """Write every request of this process of Locust to `path`.
 
@@ -48,6 +54,7 @@ def record_requests(environment: "Environment", path: Path, delay: float) -> Non
     def start(**_: Any) -> None:
         nonlocal started
         started = time.time() + delay
+        replace_bytes(path.with_suffix(".start"), str(started).encode())
 
     def record(
         request_type: str, start_time: float, response_time: float, exception: Exception | None,

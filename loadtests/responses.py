@@ -5,8 +5,8 @@ import json
 _BROKEN = "broken_picture"  # the error code that the server must give for a file that ends too early
 # TorchServe has one text for a full queue and for a model without workers. Over REST its type tells it from the 503 of
 # a failed batch. gRPC gives INTERNAL for all of these, so there the text must tell.
-_REST_REJECTION = b'"ServiceUnavailableException"'
-_GRPC_REJECTION = "has no worker to serve inference request"
+_REST_REJECTIONS = (b'"ServiceUnavailableException"', b'{"code":"busy"')  # TorchServe's, the gate's
+_GRPC_REJECTIONS = ("has no worker to serve inference request", "busy: ")
 
 
 class Rejected(Exception):
@@ -29,7 +29,7 @@ def rest_fault(status: int, body: bytes, broken: bool) -> Exception | None:
         return None
     if status == 400 and broken and f'"{_BROKEN}"'.encode() in body:
         return None
-    if status == 503 and _REST_REJECTION in body:
+    if status == 503 and any(text in body for text in _REST_REJECTIONS):
         return Rejected()
     text = " ".join(body[:200].decode(errors="replace").split())
     return Failed(f"status {status} for {_described(broken)}: {text}")
@@ -45,7 +45,11 @@ def grpc_fault(answer: dict[str, dict[str, object]], broken: bool) -> Exception 
 
 def grpc_failure(status: str, details: str) -> Exception:
     """Return what a failed call over gRPC means. status: the name of its code."""
-    return Rejected() if _GRPC_REJECTION in details else Failed(f"{status}: {' '.join(details[:200].split())}")
+    return (
+        Rejected()
+        if any(text in details for text in _GRPC_REJECTIONS)
+        else Failed(f"{status}: {' '.join(details[:200].split())}")
+    )
 
 
 def _described(broken: bool) -> str:

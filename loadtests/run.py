@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
@@ -43,6 +43,20 @@ class LocustError(Exception):
     """Locust failed, or what it measured cannot be used; the message says why."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Who is asked: a URL without a final slash, host:port of gRPC, and the token that both take."""
+
+    rest: str
+    grpc: str
+    token: str
+
+
+def directly(server: TorchServe) -> Asked:
+    """Return TorchServe itself as who is asked."""
+    return Asked(server.addresses.inference, server.addresses.grpc_inference, server.token("inference"))
+
+
 @contextmanager
 def own_server(logs: Path, workers: dict[str, int]) -> Iterator[TorchServe]:
     """Build the archives, start a server on free ports beside any that runs, and stop it when the block ends.
@@ -67,35 +81,53 @@ def own_server(logs: Path, workers: dict[str, int]) -> Iterator[TorchServe]:
             shutil.copytree(server.logs, logs, dirs_exist_ok=True)
 
 
-def run_locust(server: TorchServe, prefix: Path, users: int, seconds: float, arguments: list[str]) -> list[Request]:
-    """Send requests to a server; return them all, failed ones too.
+def run_locust(asked: Asked, prefix: Path, users: int, seconds: float, arguments: list[str]) -> list[Request]:
+    """Send requests; return them all, failed ones too.
 
     prefix: of the files written: PREFIX.html, PREFIX_*.csv, PREFIX_requests.csv and PREFIX.log.
     Raises LocustError where Locust did not do its work.
     """
+    with running_locust(asked, prefix, users, seconds, arguments) as (process, requests):
+        process.wait()
+    return read_requests(requests)
+
+
+@contextmanager
+def running_locust(
+    asked: Asked, prefix: Path, users: int, seconds: float, arguments: list[str]
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """Send requests while the block runs, at most so many seconds; yield Locust's process and the CSV of requests.
+
+    The CSV is complete after the block. Raises LocustError where Locust did not do its work.
+    """
     log, requests = Path(f"{prefix}.log"), Path(f"{prefix}_requests.csv")
     command = [
         sys.executable, "-m", "locust", "-f", str(ROOT / "loadtests" / "locustfile.py"), "--headless", "--only-summary",
-        "--host", server.addresses.inference, "--grpc-host", server.addresses.grpc_inference,
+        "--host", asked.rest, "--grpc-host", asked.grpc,
         "--users", str(users), "--spawn-rate", str(users), "--run-time", f"{seconds:.0f}s", "--stop-timeout", "60",
         "--exit-code-on-error", "0", "--html", f"{prefix}.html", "--csv", str(prefix), "--request-log", str(requests),
         *arguments,
     ]  # fmt: skip
-    environment = os.environ | {"IMAGETRUST_TOKEN": server.token("inference"), "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"IMAGETRUST_TOKEN": asked.token, "PYTHONPATH": str(ROOT)}
     with log.open("wb") as output:
-        done = subprocess.run(command, cwd=prefix.parent, env=environment, stdout=output, stderr=output)
-    if done.returncode:
-        raise LocustError(f"Locust ended with status {done.returncode}.\n{log.read_text(errors='replace')[-3000:]}")
-    return read_requests(requests)
+        process = subprocess.Popen(command, cwd=prefix.parent, env=environment, stdout=output, stderr=output)
+        try:
+            yield process, requests
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            process.wait()
+    if process.returncode:
+        raise LocustError(f"Locust ended with status {process.returncode}.\n{log.read_text(errors='replace')[-3000:]}")
 
 
-def measure_throughput(server: TorchServe, out: Path, mixed: list[str], warm_up: float, counted: float) -> float:
+def measure_throughput(asked: Asked, out: Path, mixed: list[str], warm_up: float, counted: float) -> float:
     """Return the requests a second that a closed loop of CLOSED_USERS without a pause gets right answers to.
 
     mixed: what is sent, as Locust's arguments. warm_up, counted: in seconds.
     Raises LocustError where a request fails: shares of a throughput with failures mean nothing.
     """
-    requests = run_locust(server, out / "throughput", CLOSED_USERS, warm_up + counted, ["--pause", "0", *mixed])
+    requests = run_locust(asked, out / "throughput", CLOSED_USERS, warm_up + counted, ["--pause", "0", *mixed])
     wrong = [request for request in requests if request.outcome in ("failed", "rejected")]
     if wrong:
         raise LocustError(f"{len(wrong)} requests failed while the throughput was measured: {wrong[0].fault}")
@@ -118,7 +150,7 @@ def run(scenario: str, minutes: float, throughput: float | None, workers: dict[s
     with own_server(out / "server_logs", workers) as server:
         if measured := throughput is None:
             print("Measuring the throughput ...", flush=True)
-            throughput = measure_throughput(server, out, mixed, WARM_UP, COUNTED)
+            throughput = measure_throughput(directly(server), out, mixed, WARM_UP, COUNTED)
         seconds = stages[-1].end
         print(f"Throughput: {throughput:.1f} requests/s. Running {scenario} for {seconds:.0f} s ...", flush=True)
         rates = ",".join(f"{stage.end - stage.start}:{stage.load * throughput}" for stage in stages)
@@ -126,7 +158,7 @@ def run(scenario: str, minutes: float, throughput: float | None, workers: dict[s
         java = server.process
         before = _processor_seconds(java)
         with sample_memory(java, out / "memory.csv") as memory:
-            requests = run_locust(server, out / scenario, OPEN_USERS, seconds + SLACK, arguments)
+            requests = run_locust(directly(server), out / scenario, OPEN_USERS, seconds + SLACK, arguments)
         spent = {who: round(after - before[who], 1) for who, after in _processor_seconds(java).items()}
     gates = judge(scenario, stages, throughput, requests, memory)
     tables = {"stages": stage_rows(stages, throughput, requests), "latencies": latency_rows(requests)}

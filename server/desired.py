@@ -60,10 +60,14 @@ class Model(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Desired(msgspec.Struct, forbid_unknown_fields=True):
-    """All models by name. made_from: the archives that the settings named when nothing had been registered yet."""
+    """All models by name. made_from: the archives that the settings named when nothing had been registered yet.
+
+    left_out: those of them that did not stand, and are served as soon as they do.
+    """
 
     made_from: list[str]
     models: dict[str, Model]
+    left_out: list[str] = []
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:

@@ -52,6 +52,7 @@ class Gate:
         self._error_log = self.folder / "logs" / "error.log"
         self._status = self.folder / "status"
         self._ready = self._status / "ready.json"
+        self._connected: dict[tuple[object, ...], float] = {}  # since when each connection is known
         self._refused: tuple[dict[Path, str], str] = ({}, "")  # the last files that nginx did not take, and why
 
     @property
@@ -151,7 +152,7 @@ class Gate:
             if not _renew_workers(process):
                 take_back(f"nginx goes on with its old files; its log says why: {self._error_log}")
                 raise GateError(self._refused[1])
-            time.sleep(min(grace, 0.2))  # the old workers stop listening only now
+            time.sleep(0.2)  # the old workers stop listening only now
         return True
 
     def stop(self, timeout: float | None = None) -> bool:
@@ -193,16 +194,47 @@ class Gate:
         finally:
             path.unlink(missing_ok=True)
 
+    @property
+    def _ports(self) -> set[int]:
+        return {int(address.rpartition(":")[2]) for address in (self.settings.rest, self.settings.grpc)}
+
     def _callers_are_connected(self, process: psutil.Process) -> bool:
-        ports = {int(address.rpartition(":")[2]) for address in (self.settings.rest, self.settings.grpc)}
         try:
             return any(
-                one.status == psutil.CONN_ESTABLISHED and one.laddr.port in ports
+                one.status == psutil.CONN_ESTABLISHED and one.laddr.port in self._ports
                 for worker in process.children()
                 for one in worker.net_connections("tcp")
             )
         except psutil.Error:
             return True
+
+    def end_dripping(self) -> int:
+        """End connections of twice the age at which an answer ends them; return how many there were.
+
+        nginx bounds the time between two parts of a body, and not that of the whole. Here its workers are replaced, and
+        those that were have `answer_seconds` for what they have begun.
+        """
+        process, now = self.process, time.monotonic()
+        if not process:
+            return 0
+        seen: dict[tuple[object, ...], float] = {}
+        for worker in process.children():
+            with contextlib.suppress(psutil.Error):
+                if "shutting down" in " ".join(worker.cmdline()):
+                    continue
+                for one in worker.net_connections("tcp"):
+                    if one.status == psutil.CONN_ESTABLISHED and one.laddr.port in self._ports:
+                        key = (*one.laddr, *one.raddr)
+                        seen[key] = self._connected.get(key, now)
+        self._connected = seen
+        old = sum(now - since > 2 * self.settings.connection_seconds for since in seen.values())
+        if old:
+            self._connected = {}
+            with self._marked("closing"):
+                time.sleep(RELOAD_GRACE)
+                _renew_workers(process)
+                time.sleep(0.2)  # the old workers stop listening only now
+        return old
 
     def set_ready(self, ready: bool) -> None:
         """Say what /health/ready answers: 200 where `ready`, else 503."""

@@ -21,7 +21,7 @@ from server.settings import ROOT
 DEPLOY = ROOT / "deploy" / "nginx"
 SETTINGS = DEPLOY / "gate.toml"
 OPTIONS = ("Class", "Detail", "Method", "Place")  # of the endpoints, by the names of their headers
-POOLS = ("small", "medium", "large", "largest", "grpc_small", "grpc_large")  # requests by their length
+POOLS = ("small", "medium", "large", "largest", "form", "grpc_small", "grpc_large")  # requests by their length
 
 _CALLER = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{20,200}=*")  # RFC 6750, section 2.1
@@ -74,16 +74,19 @@ class GateSettings:
     burst: int
     requests_at_once: int
     large_requests_at_once: int
+    forms_at_once: int
     all_requests_at_once: int
     all_large_requests_at_once: int
     grpc_requests_at_once: int
     all_grpc_requests_at_once: int
     sender_seconds: int
+    connection_seconds: int
     answer_seconds: int
     small_requests: int
     medium_requests: int
     large_requests: int
     largest_requests: int
+    form_requests: int
     grpc_small_requests: int
     grpc_large_requests: int
     processes: int
@@ -276,6 +279,10 @@ def render(settings: GateSettings, behind: Behind, folder: Path) -> dict[str, st
         "retries": " ".join(f"/_answer/{code} {row['retry']};" for code, row in own.items() if "retry" in row),
         "grpc_statuses": " ".join(f"/_grpc/{code} {row['grpc']};" for code, row in own.items()),
         "grpc_messages": "\n".join(f'        /_grpc/{code} "{code}: {row["message"]}";' for code, row in own.items()),
+        "grpc_pushbacks": " ".join(
+            f"/_grpc/{code} {1000 * row['retry']};" for code, row in own.items() if "retry" in row
+        ),
+        **_grpc_behind(own, behind),
         "answers": "\n".join(_answer(code, row) for code, row in own.items()),
         "grpc_answers": "\n".join(
             f'        location = /_grpc/{code} {{ internal; default_type application/grpc; return 200 ""; }}'
@@ -301,6 +308,7 @@ _ASKING = """
             limit_req zone=rate burst={{burst}} nodelay;
             limit_conn at_once {{requests_at_once}};
             limit_conn large_at_once {{large_requests_at_once}};
+            limit_conn forms_at_once {{forms_at_once}};
             limit_conn all {{all_requests_at_once}};
             limit_conn all_large {{all_large_requests_at_once}};
             {{failures}}
@@ -364,6 +372,18 @@ def _answer(code: str, row: Mapping[str, Any]) -> str:
     body = json.dumps({"error": {"code": code, "message": row["message"]}}, separators=(",", ":"))
     close = " keepalive_timeout 0;" if row.get("close") else ""
     return f"        location = /_answer/{code} {{ internal;{close} return {row['status']} '{body}'; }}"
+
+
+def _grpc_behind(own: Mapping[str, Mapping[str, Any]], behind: Behind) -> dict[str, str]:
+    """Return how the statuses of what is behind are passed on. A gate's are right as they are."""
+    if behind.are_gates:
+        return {"grpc_passed": "[0-9]+", "grpc_messages_behind": "", "grpc_pushback_behind": ""}
+    busy, unavailable = (f'"{code}: {own[code]["message"]}"' for code in ("busy", "unavailable"))
+    return {
+        "grpc_passed": "0|3|5",  # OK, INVALID_ARGUMENT, NOT_FOUND
+        "grpc_messages_behind": f'"~^14\\|.*has no worker" {busy}; "~^14\\|" {unavailable};',
+        "grpc_pushback_behind": f"14 {1000 * own['busy']['retry']};",
+    }
 
 
 def _callers(callers: Iterable[tuple[str, str]]) -> str:

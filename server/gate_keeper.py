@@ -16,6 +16,7 @@ from server.settings import Addresses
 
 logger = logging.getLogger(__name__)
 
+DRIPPING = 10  # seconds between two searches for connections that send for too long
 STEADY = 60  # seconds that nginx must have run until the next start may come at once
 
 
@@ -34,7 +35,7 @@ class Keeper:
         self._settings = settings
         self._behind = behind
         self._starting = BackOff()
-        self._started = 0.0
+        self._started = self._searched = 0.0
         self._amiss: list[str] = []
 
     def look(self) -> list[str]:
@@ -49,6 +50,10 @@ class Keeper:
             if self.gate.is_running():
                 self.gate.bound_logs()
                 self.gate.reload()
+                if time.monotonic() - self._searched > DRIPPING:
+                    self._searched = time.monotonic()
+                    if ended := self.gate.end_dripping():
+                        logger.warning("the gate: ending %d connection(s) that have sent for too long", ended)
                 if time.monotonic() - self._started > STEADY:
                     self._starting.reset()
             elif not self._starting.due():

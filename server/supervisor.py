@@ -109,11 +109,12 @@ class Supervisor:
         self.store = server.folder / STORE
         self.ending = threading.Event()
         self._watched: dict[tuple[str, str], Watched] = {}
-        self._refused: dict[tuple[str, str], tuple[BackOff, str]] = {}  # archives that do not stand, and why
+        self._refused: dict[object, tuple[BackOff, str]] = {}  # archives that do not stand, and why
         self._starting, self._renewing = BackOff(), BackOff()
         self._heard = time.monotonic()
         self._amiss: list[str] = []  # what is wrong with the gate, which keeps nobody on this machine from being served
         self._told: object = None
+        self._stopped: set[psutil.Process] = set()
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -169,15 +170,14 @@ class Supervisor:
                 if not self.server.process:
                     self._take_rebuilt(before)
                 return before
-            desired = Desired(files, {})
-            for file in files:
-                archive = admit(Path(self.settings["model_store"]) / file, self.store)
-                desired.add(archive.name, archive.version, Served(file, archive.contents), archive.tasks)
-            if unknown := sorted(self.workers.keys() - desired.models):
+            desired = Desired(files, {}, left_out=files)
+            reasons = self._take_left_out(desired)
+            if not desired.models:
+                raise ArchiveError("; ".join(reasons))
+            for reason in reasons:
+                logger.error("%s; the others are served", reason)
+            if (unknown := sorted(self.workers.keys() - desired.models)) and not reasons:
                 raise ServerError(f"--workers names {', '.join(unknown)}, which the server does not load")
-            for name, number in self.workers.items():
-                model = desired.models[name]
-                model.versions[model.default].workers = number
             desired.write(self.server.folder)
             return desired
 
@@ -194,6 +194,29 @@ class Supervisor:
                     logger.warning("%s has been built anew: serving it", served.archive)
                     served.contents = archive.contents
         desired.write(self.server.folder)
+
+    def _take_left_out(self, desired: Desired) -> list[str]:
+        """Serve archives that the settings name and that did not stand, where they do now; return why others do not."""
+        reasons = []
+        for file in desired.left_out:
+            back_off, reason = self._refused.get(file, (BackOff(MAX_BACK_OFF), ""))
+            if back_off.due():  # reading a large archive each second would keep the machine busy
+                try:
+                    archive = admit(Path(self.settings["model_store"]) / file, self.store)
+                    if file != f"{archive.name}-{archive.version}.mar":
+                        raise ArchiveError(f"{file} holds {archive.name} {archive.version}")
+                except ArchiveError as error:
+                    reason = str(error)
+                else:
+                    first = archive.name not in desired.models
+                    workers = self.workers.get(archive.name) if first else None
+                    desired.add(archive.name, archive.version, Served(file, archive.contents, workers), archive.tasks)
+                    desired.left_out = [other for other in desired.left_out if other != file]
+                    desired.write(self.server.folder)
+                    continue
+            self._refused[file] = back_off, reason
+            reasons.append(reason)
+        return reasons
 
     def _sweep_store(self, desired: Desired) -> None:
         """Remove unpacked archives that nobody wants any more."""
@@ -290,6 +313,7 @@ class Supervisor:
             return ["TorchServe does not run"]
         try:
             self._renew_tokens()
+            self._end_stopped_workers()
             names = set(self.management.names())
             self._heard = time.monotonic()
         except (ServerError, requests.RequestException) as error:
@@ -310,7 +334,7 @@ class Supervisor:
 
     def _mend(self, desired: Desired, names: set[str]) -> list[str]:
         """Bring models, versions, workers and defaults to the desired state; return what is still missing."""
-        problems = []
+        problems = self._take_left_out(desired)
         for name, model in desired.models.items():
             running = self.management.versions(name) if name in names else {}
             for version, served in model.ordered():
@@ -399,6 +423,19 @@ class Supervisor:
             watched.turn += 1
         watched.tested, watched.tested_at = pids, now
         return watched.faults
+
+    def _end_stopped_workers(self) -> None:
+        """End workers that live and are stopped (SIGSTOP) in two rounds: TorchServe takes responseTimeout to see it."""
+        process, stopped = self.server.process, set()
+        for child in process.children() if process else ():
+            with contextlib.suppress(psutil.Error):
+                if child.status() == psutil.STATUS_STOPPED:
+                    stopped.add(child)
+        for child in stopped & self._stopped:
+            logger.warning("worker %d is stopped: ending it", child.pid)
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+        self._stopped = stopped
 
     def _renew_tokens(self) -> None:
         """Replace TorchServe's tokens before they expire, and tell the gate at once."""

@@ -144,7 +144,7 @@ def test_a_heat_map_beside_one_answer(predictor, question, photo):
     heatmap = explained.pop("heatmap")
     assert explained == plain
     decided = explained.get("label", explained.get("family"))
-    assert (heatmap["model"], heatmap["class"], heatmap["method"]) == (question, decided, "gradcam")
+    assert (heatmap["model"], heatmap["class"], heatmap["method"]) == (question, decided, "centred-hirescam")
     named = ask(predictor, question, data, heatmap=True, **{"class": b"real", "method": b"eigencam"})
     assert (named["heatmap"]["class"], named["heatmap"]["method"]) == ("real", "eigencam")
 

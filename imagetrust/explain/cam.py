@@ -15,6 +15,17 @@ _EPSILON = 1e-6  # the package's guard against a division by zero in Grad-CAM++
 Map = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
+def _centred_hires_cam(features: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
+    """HiResCAM (Draelos and Carin 2020, arXiv 2011.08891) of the features less their mean over the places.
+
+    To first order, what the logit loses when a place becomes what the view is on average. Where features are averaged
+    and then weighed, places rank as by Grad-CAM. Behind attention the gradients differ from place to place, and their
+    mean, which Grad-CAM takes, says little; and a layer norm makes the product with the features themselves vanish
+    (docs/decisions/040).
+    """
+    return ((features - features.mean((1, 2), keepdim=True)) * gradients).sum(0)
+
+
 def _grad_cam(features: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
     """Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391)."""
     return (gradients.mean((1, 2))[:, None, None] * features).sum(0)
@@ -49,6 +60,7 @@ def _eigen_cam(features: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
 
 
 METHODS: dict[str, Map] = {
+    "centred-hirescam": _centred_hires_cam,
     "gradcam": _grad_cam,
     "gradcam++": _grad_cam_plus_plus,
     "layercam": _layer_cam,

@@ -55,9 +55,10 @@ class LaterBlocks(nn.Module):
 
 
 # Heads on [CLS] after blocks 5 to 12 do better on sources that they have not seen than on the last alone: what tells
-# how an image was made lies in the middle blocks (docs/decisions/036). The heat map is of block 8.
+# how an image was made lies in the middle blocks (docs/decisions/036). The heat map is of block 11
+# (docs/decisions/040).
 _TIMM = "vit_base_patch16_clip_quickgelu_224"
-_FEATURES, _TAPS = 8, (5, 6, 7)
+_FEATURES, _TAPS = 11, (5, 6, 7, 8, 9, 10)
 
 
 def _pretrained() -> Weights:

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 import torch
-from pytorch_grad_cam import EigenCAM, GradCAM, GradCAMPlusPlus, LayerCAM
+from pytorch_grad_cam import EigenCAM, GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM
 from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
@@ -17,7 +17,13 @@ from imagetrust.runtime.torch import PixelNetwork
 from tests.releases import RELEASE, untrained_release
 from tests.small_vit import SMALL_VIT
 
-REFERENCES = {"gradcam": GradCAM, "gradcam++": GradCAMPlusPlus, "layercam": LayerCAM, "eigencam": EigenCAM}
+REFERENCES = {
+    "centred-hirescam": HiResCAM,
+    "gradcam": GradCAM,
+    "gradcam++": GradCAMPlusPlus,
+    "layercam": LayerCAM,
+    "eigencam": EigenCAM,
+}
 
 
 def test_every_method_has_a_reference():
@@ -34,12 +40,23 @@ def model(request, tmp_path_factory):
 
 
 class WithHead(torch.nn.Module):
-    def __init__(self, model: Model, task: str) -> None:
+    """The network, whose features pass `shown` on their way: where `centred`, less their mean over the places."""
+
+    def __init__(self, model: Model, task: str, centred: bool) -> None:
         super().__init__()
         self.features, self.pool, self.head = model.network.features, model.network.pool, model.heads[task]
+        self.shown, self.centred = torch.nn.Identity(), centred
+        self.backbone = model.backbone
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.head(self.pool(self.features(images)))
+        features = self.features(images)
+        mean = torch.zeros_like(features)
+        places = self.backbone.grid(features).detach()
+        if self.centred and self.backbone.layout == "grid":
+            mean += places.mean((2, 3), keepdim=True)
+        elif self.centred:
+            mean[:, -places[0, 0].numel() :] = places.mean((2, 3))[:, None]
+        return self.head(self.pool(self.shown(features - mean) + mean))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -51,12 +68,12 @@ def test_equals_the_grad_cam_package(model, task, method, photo):
     images = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - normalised.mean) / normalised.std
     with torch.inference_mode():
         features, embeddings = normalised(torch.from_numpy(pixels))
-    network = WithHead(model, task).eval()
+    network = WithHead(model, task, method == "centred-hirescam").eval()
     torch.testing.assert_close(network(images), model.logits(embeddings.clone())[task], atol=1e-4, rtol=1e-4)
     compared, size = 0, (preprocessing.size, preprocessing.size)
     enlarge = functools.partial(_as_the_package_enlarges, size=size)
     images.requires_grad_()  # the package asks for gradients, which the frozen weights alone would not make
-    with REFERENCES[method](network, [network.features], model.backbone.grid) as reference:
+    with REFERENCES[method](network, [network.shown], model.backbone.grid) as reference:
         for index, class_name in enumerate(model.config.heads[task].classes):
             expected = reference(input_tensor=images, targets=[ClassifierOutputTarget(index)] * 2)
             maps = class_activation(method, model, features, task, class_name)

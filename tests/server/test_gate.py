@@ -79,9 +79,9 @@ class Scripted(BaseHTTPRequestHandler):
         """Print nothing."""
 
 
-@pytest.fixture
-def behind():
-    """The scripted server; what it has seen, and what it will answer."""
+@contextlib.contextmanager
+def scripted():
+    """A scripted server; what it has seen, and what it will answer."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Scripted) as running:
         running.daemon_threads = True
         running.seen, running.script = [], []
@@ -90,6 +90,12 @@ def behind():
         yield running
         running.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def behind():
+    with scripted() as running:
+        yield running
 
 
 @pytest.fixture
@@ -501,24 +507,30 @@ def test_limits_are_each_callers_own(make_gate, behind):
 
 @needs_nginx
 @pytest.mark.parametrize(
-    ("pool", "body"),
+    ("pool", "body", "content_type"),
     [
-        ("small", bytes(10)),
-        ("medium", bytes(1_000_000)),
-        ("large", bytes(6_000_000)),
-        ("large", iter([b"a", b"b"])),
-        ("largest", bytes(21_000_000)),
+        ("small", bytes(10), "image/jpeg"),
+        ("small", bytes(10), "multipart/form-data; boundary=x"),
+        ("medium", bytes(1_000_000), "image/jpeg"),
+        ("medium", bytes(5_000_000), "multipart/form-data; boundary=x"),
+        ("large", bytes(6_000_000), "image/jpeg"),
+        ("large", iter([b"a", b"b"]), "image/jpeg"),
+        ("largest", bytes(21_000_000), "application/json"),
+        ("form", bytes(6_000_000), "multipart/form-data; boundary=x"),
+        ("form", bytes(21_000_000), "multipart/form-data;charset=utf-8; boundary=x"),
+        ("form", iter([b"a", b"b"]), "multipart/form-data; boundary=x"),
     ],
 )
-def test_the_server_holds_so_many_bytes_at_once(make_gate, behind, pool, body):
+def test_the_server_holds_so_many_bytes_at_once(make_gate, behind, pool, body, content_type):
     gate = make_gate(**{f"{pool}_requests": 1})
     held = threading.Event()
     behind.script.append(lambda body: (held.wait(20), (200, {}, b"{}"))[1])
     with ThreadPoolExecutor(1) as threads:
-        first = threads.submit(post, gate, data=body)
+        headers = {"Content-Type": content_type}
+        first = threads.submit(post, gate, data=body, headers=headers)
         while not behind.seen:
             time.sleep(0.01)
-        second = post(gate, data=body if isinstance(body, bytes) else iter([b"c"]))
+        second = post(gate, data=body if isinstance(body, bytes) else iter([b"c"]), headers=headers)
         assert (second.status_code, code_of(second), second.headers["Retry-After"]) == (503, "busy", "1")
         held.set()
         assert first.result().status_code == 200
@@ -643,6 +655,25 @@ def test_one_machine_of_two_is_gone(make_gate, behind, callers):
     gate = make_gate(Behind(addresses, addresses, TOKEN, are_gates=True))
     behind.script += [GOOD] * 10 + [REFUSED, (429, {"Retry-After": "1"}, b'{"error":{"code":"too_many_requests"}}')]
     assert [post(gate, data=b"p").status_code for _ in range(12)] == [200] * 10 + [400, 429]
+
+
+@needs_nginx
+def test_two_machines_share_the_load_and_one_of_them_dies(make_gate, callers):
+    """While it lives each has its part. From its end on, in the middle of requests, none fails."""
+    with scripted() as one, scripted() as other, ThreadPoolExecutor(4) as pool:
+        addresses = tuple(f"127.0.0.1:{machine.server_port}" for machine in (one, other))
+        gate = make_gate(Behind(addresses, addresses, TOKEN, are_gates=True))
+        ask = lambda _: post(gate, data=b"p").status_code  # noqa: E731
+        assert Counter(pool.map(ask, range(60))) == {200: 60}
+        assert len(one.seen) + len(other.seen) == 60 and min(len(one.seen), len(other.seen)) > 15
+        under_way = [pool.submit(ask, 0) for _ in range(30)]
+        one.script[:] = [None] * 1000  # what it has begun breaks off
+        one.shutdown()
+        one.socket.close()
+        assert Counter(each.result() for each in under_way) == {200: 30}
+        before = len(one.seen)
+        assert Counter(pool.map(ask, range(60))) == {200: 60}
+        assert len(one.seen) <= before + 4
 
 
 # -------------------------------------------------------------------------------------------- names, log, CORS, health
@@ -888,3 +919,33 @@ def test_idle_and_dripping_connections_harm_nobody(make_gate, behind):
         with contextlib.suppress(ConnectionResetError):
             assert opened[0].recv(10) == b""
     assert len(behind.seen) == 21
+
+
+@needs_nginx
+def test_a_body_that_never_ends_is_ended(make_gate, behind):
+    """nginx bounds the time between two parts alone. Others lose nothing by it: answers end their connections."""
+    gate = make_gate(connection_seconds=1, answer_seconds=2)
+    host, _, port = gate.settings.rest.rpartition(":")
+    ended, closing = [], 0
+    with socket.create_connection((host, int(port))) as dripping, requests.Session() as session:
+        dripping.sendall(head("Content-Length: 100000"))
+        dripping.settimeout(0.05)
+        begin = time.monotonic()
+        while not ended or time.monotonic() - ended[-1] < 3:
+            if gate.end_dripping():
+                ended.append(time.monotonic())
+            answer = post(gate, session=session, token=OTHER, data=b"p")
+            assert answer.status_code == 200
+            closing += answer.headers.get("Connection") == "close"
+            with contextlib.suppress(TimeoutError):
+                try:
+                    dripping.sendall(b"x")
+                    assert dripping.recv(10) == b""
+                    break
+                except ConnectionError:
+                    break
+            assert time.monotonic() - begin < 15
+        else:
+            pytest.fail("it drips on")
+    assert len(ended) == 1 and ended[0] - begin > 2 and closing
+    assert len(behind.seen) > 20, "the dripping one was never asked for, the others were"

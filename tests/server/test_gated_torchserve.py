@@ -227,6 +227,30 @@ def test_what_grpc_refuses(gate, photo, code, call):
     assert caught.value.code().name == code and caught.value.details()
 
 
+def calls_while_workers_die(server, gate, data: bytes) -> list[tuple[str, dict[str, str]]]:
+    """Return the codes and trailing metadata of eight calls at once, under which all workers of a model are killed."""
+    with GrpcClient(gate.settings.grpc, TOKEN) as client:
+        request = client.request("authenticity", data)
+        calls = [client.service.Predictions.future(request, metadata=client.metadata, timeout=90) for _ in range(8)]
+        time.sleep(0.1)
+        for worker in server.describe("authenticity")["workers"]:
+            os.kill(worker["pid"], signal.SIGKILL)
+        return [(call.code().name, dict(call.trailing_metadata())) for call in calls]
+
+
+def test_a_worker_that_dies_makes_grpc_unavailable(server, gate, photo):
+    """With the milliseconds after which to send again."""
+    data = encoded(photo.resize((2000, 1500)), "PNG")
+    died = []
+    for _ in range(3):
+        outcomes = calls_while_workers_die(server, gate, data)
+        assert {code for code, _ in outcomes} <= {"OK", "UNAVAILABLE"}
+        died += [metadata for code, metadata in outcomes if code != "OK"]
+        if died:
+            break
+    assert died and all(metadata["grpc-retry-pushback-ms"] == "1000" for metadata in died)
+
+
 def test_grpc_calls_have_a_name_and_a_line(gate, photo):
     with GrpcClient(gate.settings.grpc, TOKEN) as client:
         request = client.request("authenticity", encoded(photo, "PNG"))

@@ -358,6 +358,57 @@ def test_an_archive_that_does_not_stand_is_left_out_and_the_rest_is_served(tmp_p
     assert read == [], "it is not read anew in every round"
 
 
+def test_at_a_first_start_too_and_it_is_served_once_it_stands(tmp_path, monkeypatch):
+    """It is told while it is missing, so that nobody takes the server for ready; nothing stands: it does not start."""
+    store, code = tmp_path / "store", tmp_path / "m.py"
+    store.mkdir()
+    code.write_text("pass")
+    for name in ("good", "bad"):
+        write_archive(store / f"{name}-1.mar", name, "1", {}, {f"{name}.py": code})
+    whole = (store / "bad-1.mar").read_bytes()
+    server = SimpleNamespace(folder=tmp_path / "server", process=None)
+    files = {"model_store": str(store), "load_models": "good-1.mar,bad-1.mar"}
+    spoiled = {"half": whole[:-100], "another": (store / "good-1.mar").read_bytes(), "nothing": b""}
+    for content in spoiled.values():
+        (store / "bad-1.mar").write_bytes(content)
+        shutil.rmtree(server.folder, ignore_errors=True)
+        supervisor = Supervisor(server, files, {"good": 2, "bad": 3})
+        supervisor.management = FakeManagement()
+        desired = supervisor._first_desired()
+        assert list(desired.models) == ["good"] and desired.left_out == ["bad-1.mar"]
+        assert Supervisor(server, files, {})._first_desired() == desired, "a restart remembers it"
+        supervisor._refused.clear()
+        (reason,) = supervisor._take_left_out(desired)
+        assert "bad-1.mar" in reason
+        assert supervisor._take_left_out(desired) == [reason], "it is told again and not read again"
+    with pytest.raises(ArchiveError, match=r"bad-1\.mar"):
+        Supervisor(server, files | {"load_models": "bad-1.mar"}, {})._first_desired()
+    (store / "bad-1.mar").write_bytes(whole)
+    supervisor._refused.clear()
+    assert supervisor._take_left_out(desired) == [] and desired.left_out == []
+    assert Desired.read(server.folder).models["bad"].versions["1"].workers == 3
+
+
+def test_a_worker_that_is_stopped_is_ended_in_the_second_round(tmp_path):
+    """One that was stopped for a moment alone goes on."""
+    sleeping = [subprocess.Popen(["sleep", "60"]) for _ in range(3)]
+    try:
+        supervisor = Supervisor(SimpleNamespace(folder=tmp_path, process=psutil.Process()), {}, {})
+        stopped, moment, running = (psutil.Process(one.pid) for one in sleeping)
+        stopped.suspend(), moment.suspend()
+        wait(lambda: moment.status() == stopped.status() == psutil.STATUS_STOPPED, 5)
+        supervisor._end_stopped_workers()
+        moment.resume()
+        wait(lambda: moment.status() != psutil.STATUS_STOPPED, 5)
+        supervisor._end_stopped_workers()
+        assert sleeping[0].wait(5) == -signal.SIGKILL
+        assert [one.poll() for one in sleeping[1:]] == [None, None] and running.is_running()
+    finally:
+        for one in sleeping:
+            one.kill()
+            one.wait()
+
+
 @pytest.mark.parametrize("current", ["1", "2\n1\n"])
 def test_another_current_makes_the_state_anew(tmp_path, current):
     """Unless TorchServe runs: then a roll-out may be under way."""
