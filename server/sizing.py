@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import zipfile
@@ -16,7 +17,7 @@ import yaml
 
 @dataclass(frozen=True)
 class Machine:
-    """What serves: cores that this process may use, and GPUs."""
+    """What serves: cores that this process may use, whole ones, and GPUs."""
 
     cores: int
     gpus: int
@@ -31,7 +32,36 @@ def this_machine(settings: Mapping[str, str] | None = None) -> Machine:
     """Count the cores that this process is allowed and the GPUs that TorchServe uses with these settings."""
     bound = (settings or {}).get("number_of_gpu")
     gpus = _listed_gpus()
-    return Machine(len(os.sched_getaffinity(0)), gpus if bound is None else min(gpus, int(bound)))
+    cores = int(min(len(os.sched_getaffinity(0)), cpu_quota()))
+    return Machine(max(1, cores), gpus if bound is None else min(gpus, int(bound)))
+
+
+def cpu_quota(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
+    """Return how many cores' time this process's control groups allow, as a container's limit; infinite without one.
+
+    groups: where they are mounted. own: names those of this process (man 7 cgroups). In a container that sees its own
+    group alone, the name leads nowhere, and the top of what is mounted is that group.
+    """
+    quotas = [math.inf]
+    for line in own.read_text().splitlines() if own.exists() else ():
+        _, controllers, name = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = groups / controllers  # of version 2 the empty name
+        lowest = top / name.lstrip("/")
+        for folder in (lowest, *lowest.parents):
+            if folder.is_relative_to(top):
+                quotas.append(_quota_of(folder))
+    return min(quotas)
+
+
+def _quota_of(group: Path) -> float:
+    """Return the cores' time that one control group allows, by the files of version 2 or 1."""
+    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+        with contextlib.suppress(OSError):
+            limit, period = " ".join((group / name).read_text() for name in names).split()
+            return math.inf if limit in ("max", "-1") else int(limit) / int(period)
+    return math.inf
 
 
 def _listed_gpus() -> int:

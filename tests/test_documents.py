@@ -35,13 +35,14 @@ NOT_RUN = {
     "python -m training.release --data ../shared/data/artifact_mini --run runs/both/refitted": "0.3's own",
     "python -m training.quantise --data ../shared/data/artifact_mini --rounds": "0.3's own",
     "python -m pip install": "installs; tests run where it has",
-    "kubectl ": "needs a cluster; tests/deploy/test_kubernetes.py renders what it applies",
-    "helm upgrade": "needs a cluster",
-    "ray job submit": "needs a cluster of Ray; the command that it submits is parsed as another line of the document",
+    "mkdir -m 700": "makes room for a container's secrets",
+    "for name in callers": "needs podman: tests/deploy/test_container.py",
+    "cut -d": "goes on with the secrets of the commands before it",
+    "chmod 400 *": "goes on with the secrets of the commands before it, as root",
 }
 # Programs that need another machine, or change this one.
 ELSEWHERE = {
-    "kubectl": "a cluster",
+    "kubectl": "a cluster; tests/deploy/test_kubernetes.py renders what it applies",
     "helm": "a cluster",
     "ray": "a cluster",
     "podman": "an image that takes minutes to build",
@@ -49,7 +50,7 @@ ELSEWHERE = {
     "apt-get": "installs",
     "prometheus": "serves until it is stopped",
 }
-RUN = {"curl", "echo", "cat", "imagetrust"}  # programs that are run as they stand, beside the server
+RUN = {"curl", "echo", "cat", "imagetrust", "openssl"}  # programs that are run as they stand, beside the server
 
 
 def fenced(languages: set[str]) -> list[tuple[str, str]]:

@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "training": {"evaluation", "imagetrust"},
     "evaluation": {"training", "imagetrust"},
     "clients": set(),
+    "ui": {"imagetrust"},
     "server": {"clients", "imagetrust"},
     "batch": {"imagetrust"},
     "measuring": {"server"},

@@ -1,6 +1,7 @@
 """Archives are the same bytes for the same input, hold all they need, and refuse what does not fit."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import yaml
 
 from archive_scripts.build import ENDPOINTS, ROOT, build, packed_code
 from imagetrust.models.config import ModelConfig
+from server import sizing
 from server.sizing import Machine, this_machine
 from tests.releases import RELEASE, archive_of
 
@@ -26,6 +28,7 @@ def test_two_builds_give_the_same_bytes(endpoint, serving_folder, archives, tmp_
     """Whatever the cores and GPUs of the machine that builds."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(sizing, "cpu_quota", lambda: math.inf)
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nprintf '0\\n1\\n'\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")

@@ -1,5 +1,6 @@
 """TorchServe gives each worker the GPU that its archive names. The GPUs are a list that nvidia-smi prints."""
 
+import math
 import re
 
 import pytest
@@ -7,8 +8,9 @@ import pytest
 from archive_scripts.build import ENDPOINTS, build
 from clients.rest import ask
 from imagetrust.provenance.bounds import MAX_FETCH_SECONDS
+from server import sizing
 from server.samples import photograph
-from server.sizing import Machine, read_packed, size, size_models, this_machine
+from server.sizing import Machine, cpu_quota, read_packed, size, size_models, this_machine
 from tests.archive_scripts.test_build import settings_of
 from tests.conftest import start_server
 from tests.releases import archive_of
@@ -65,6 +67,33 @@ def test_the_rule_counts_cores(cores, workers):
     assert tuple(one["minWorkers"] for one in chosen) == workers
     assert Machine(cores, 0).threads == 1
     assert all(one["maxWorkers"] >= one["minWorkers"] for one in chosen)
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "quota"),
+    [
+        ("", {}, math.inf),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, math.inf),
+        ("0::/\n", {"cpu.max": "150000 100000\n"}, 1.5),
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "200000 100000\n"}, 2),
+        ("0::/of/the/host\n", {"cpu.max": "50000 100000\n"}, 0.5),
+        ("1:cpu:/\n0::/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, math.inf),
+        (
+            "4:memory:/m\n3:cpu,cpuacct:/pod/x\n",
+            {"cpu,cpuacct/cpu.cfs_quota_us": "300000\n", "cpu,cpuacct/cpu.cfs_period_us": "100000\n"},
+            3,
+        ),
+    ],
+)
+def test_a_container_has_the_cores_of_its_limit(own, files, quota, tmp_path, monkeypatch):
+    (tmp_path / "own").write_text(own)
+    for name, text in files.items():
+        (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "groups" / name).write_text(text)
+    assert cpu_quota(tmp_path / "groups", tmp_path / "own") == quota
+    monkeypatch.setattr(sizing, "cpu_quota", lambda: quota)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(64)))
+    assert this_machine({"number_of_gpu": "0"}).cores == max(1, min(64, quota // 1))
 
 
 @pytest.mark.parametrize("gpus", [0, 2])
