@@ -1,6 +1,4 @@
-"""Asks over REST."""
-
-from pathlib import Path
+"""Asks over REST once, and returns any status: for self-tests and tests. imagetrust.client is for everything else."""
 
 import requests
 
@@ -22,8 +20,3 @@ def ask(
         timeout=timeout,
     )
     return answer.status_code, answer.json()
-
-
-def ask_file(address: str, endpoint: str, path: Path, token: str) -> tuple[int, dict]:
-    """`ask` for a file."""
-    return ask(address, endpoint, path.read_bytes(), token)

@@ -9,12 +9,13 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import requests
 
-from clients.rest import ask_file
+from imagetrust.client import Authenticity, Client, ClientError, Explanation, GeneratorType
 from server import gate_command
 from server.archive import ArchiveError
 from server.desired import Desired, DesiredError
@@ -157,15 +158,25 @@ def print_versions(server: TorchServe) -> None:
         print(f"  {name}: {summarise(server.describe(name))}")
 
 
+_QUESTIONS: dict[str, Callable[[Client, Path], Authenticity | GeneratorType | Explanation]] = {
+    "authenticity": Client.authenticity,
+    "generator_type": Client.generator_type,
+    "explanation": Client.explanation,
+}
+
+
 def ask(server: TorchServe, picture: Path) -> bool:
     """Ask all endpoints about one image and print the answers; return whether all were answered."""
     print(f"\nAsking about {picture}")
     answered = True
-    for endpoint in server.model_names():
-        status, answer = ask_file(server.addresses.inference, endpoint, picture, server.token("inference"))
-        answered &= status == 200
-        print(f"\n  {endpoint}  (HTTP {status})")
-        print("\n".join("    " + line for line in readable(answer)))
+    with Client(server.addresses.inference, token=server.token("inference")) as client:
+        for endpoint in filter(_QUESTIONS.get, server.model_names()):
+            print(f"\n  {endpoint}")
+            try:
+                lines = readable(_QUESTIONS[endpoint](client, picture))
+            except ClientError as error:
+                answered, lines = False, iter([f"{error.code}: {error.message}"])
+            print("\n".join("    " + line for line in lines))
     return answered
 
 
