@@ -54,7 +54,8 @@ def commands() -> list[tuple[str, str]]:
     found = []
     for document, text in fenced(SHELLS):
         for line in re.sub(r"(\\|\|)\n\s*", lambda end: " " if end[1] == "\\" else "| ", text).splitlines():
-            command = re.sub(r"(^|\s)#.*", "", line).removeprefix("$ ").strip().replace(".venv/bin/", "")
+            command = re.sub(r"(^|\s)#.*", "", line).removeprefix("$ ").strip()
+            command = re.sub(r"\.venv/(ui/)?bin/", "", command)
             if command:
                 found.append((document, command))
     return list(dict.fromkeys(found))

@@ -56,8 +56,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = {name.lower(): value for name, value in scope["headers"]}
-        # Gradio's own uploads are files, and so are the parts of forms. Whoever else's page sends something without asking
-        # first cannot say that it is JSON (CORS).
+        # Gradio's own uploads are files, and so are the parts of forms. Another site's page that does
+        # not ask first cannot say that what it sends is JSON (CORS).
         is_json = headers.get(b"content-type", b"").lower().startswith(b"application/json")
         if scope["method"] not in ("GET", "HEAD") and ("/upload" in scope["path"] or not is_json):
             await _refuse(send, 404)

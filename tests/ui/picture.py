@@ -1,7 +1,7 @@
 """Takes the README's picture of a running screen: `python -m tests.ui.picture [ADDRESS]`, beside `make ui`."""
 
+import argparse
 import io
-import sys
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
@@ -32,4 +32,6 @@ def take(address: str) -> None:
 
 
 if __name__ == "__main__":
-    take(sys.argv[1] if len(sys.argv) > 1 else ADDRESS)
+    parser = argparse.ArgumentParser(description="Takes the README's picture of a running screen.")
+    parser.add_argument("address", nargs="?", default=ADDRESS)
+    take(parser.parse_args().address)
