@@ -111,7 +111,7 @@ def start(kind: str, server, relay: Relay, folder: Path) -> Iterator[Screen]:
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while True:
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             with contextlib.suppress(OSError):
@@ -152,7 +152,7 @@ def opened(browser, screen: Screen, size: str = "desk", colours: str = "light"):
     own = (screen.address, screen.address.replace("http", "ws"), "data:", "blob:")
     for event in ("request", "websocket"):
         page.on(event, lambda asked: elsewhere.append(asked.url) if not asked.url.startswith(own) else None)
-    page.on("pageerror", errors.append)
+    page.on("pageerror", lambda error: errors.append(error))
     page.set_default_timeout(20_000)
     page.goto(screen.address)
     page.get_by_text("are not kept").wait_for()
