@@ -11,7 +11,6 @@ from tests.ui.conftest import QUIET, ROOT
 
 ADDRESS = "http://127.0.0.1:7860"
 PICTURE = ROOT / "docs" / "screen.png"
-COLOURS = 160  # of the picture's palette: less than half of the bytes, and no difference that one sees
 
 
 def take(address: str) -> None:
@@ -24,10 +23,10 @@ def take(address: str) -> None:
         page.locator(".it-input").set_input_files(photograph())
         page.locator(".it-answer").wait_for()
         page.wait_for_timeout(500)
-        end = page.locator(".it-answer > section").nth(1).bounding_box()["y"]
+        end = page.locator(".it-answer > section").nth(2).bounding_box()["y"]
         taken = page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": 1100, "height": end})
         browser.close()
-    Image.open(io.BytesIO(taken)).convert("RGB").quantize(COLOURS).save(PICTURE, optimize=True)
+    Image.open(io.BytesIO(taken)).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(PICTURE, optimize=True)
     print(f"{PICTURE.relative_to(ROOT)}: {PICTURE.stat().st_size / 1000:.0f} kB")
 
 
