@@ -67,13 +67,14 @@ class Guard:
         if not length.isdigit() or int(length) > limit:
             await _refuse(send, 413)
             return
-        read = 0
+        read, is_over = 0, False
 
         async def bounded() -> Message:
-            nonlocal read
+            nonlocal read, is_over
             message = await receive()
             read += len(message.get("body", b""))
             if read > limit:
+                is_over = True
                 raise _Refused
             return message
 
@@ -83,7 +84,9 @@ class Guard:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message["headers"], *_HEADERS]
+                # Gradio answers whatever goes wrong with a body by 400.
+                status = 413 if is_over else message["status"]
+                message = {**message, "status": status, "headers": [*message["headers"], *_HEADERS]}
             await send(message)
 
         try:

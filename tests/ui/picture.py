@@ -18,6 +18,7 @@ def take(address: str) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=list(QUIET))
         page = browser.new_page(viewport={"width": 1100, "height": 900}, color_scheme="light")
+        page.set_default_timeout(120_000)
         page.goto(address)
         page.locator(".it-page[data-loaded]").wait_for()
         page.locator(".it-input").set_input_files(photograph())
