@@ -122,7 +122,7 @@ def icon(verdict: str) -> str:
 
 
 def said(checked: Checked) -> str:
-    """Return a result in one sentence, for who listens to the page."""
+    """Return a result in one sentence, for who listens to the page: text, not HTML."""
     if checked.answer is None:
         assert checked.fault is not None
         return f"{checked.name}: {checked.fault.title}."
