@@ -58,8 +58,8 @@ RENEW_BEFORE = 0.1  # of a token's life, at most five minutes
 class Gate(Protocol):
     """The proxy in front of TorchServe, and what keeps it (server/gate_keeper.py).
 
-    source: its file of settings. canaries: the versions and shares by model that it sends requests to. starts: how often
-    it was started so far.
+    source: its file of settings. canaries: the versions and shares by model that it sends requests to. starts: how
+    often it was started so far.
     """
 
     source: Path

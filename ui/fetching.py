@@ -90,7 +90,7 @@ class Fetcher:
         deadline = time.monotonic() + self.seconds
         for _ in range(self.redirects + 1):
             host, path = self._parts(url)
-            found = self._get(host, self._address(host, deadline), path, deadline)
+            found = self._get(host, self._addresses(host, deadline), path, deadline)
             if isinstance(found, bytes):
                 return found
             url = urljoin(url, found)
@@ -114,8 +114,8 @@ class Fetcher:
         except UnicodeError as error:
             raise FetchError("no_address", "The host's name cannot be one.") from error
 
-    def _address(self, host: str, deadline: float) -> str:
-        """Return the address to connect to; all that the resolver gives must be acceptable, not one of them."""
+    def _addresses(self, host: str, deadline: float) -> list[str]:
+        """Return the addresses to connect to. All that the resolver gives must be acceptable, not one of them."""
         found: list[list[str]] = []
 
         def look_up() -> None:
@@ -133,17 +133,18 @@ class Fetcher:
             raise FetchError("unknown_host", "The host's name is not known.")
         if not all(self.accepts(address) for address in found[0]):
             raise FetchError("not_public", "The host is not on the public web.")
-        return found[0][0]
+        return found[0]
 
-    def _get(self, host: str, address: str, path: str, deadline: float) -> bytes | str:
+    def _get(self, host: str, addresses: list[str], path: str, deadline: float) -> bytes | str:
         """Return the content, or where the site redirects to. The certificate must be the host's."""
         sockets: list[socket.socket] = []
         alarm = threading.Timer(max(0.0, deadline - time.monotonic()), lambda: [_shut(each) for each in sockets])
         alarm.daemon = True
         alarm.start()  # no drip of bytes, in a handshake, a header or the content, outlasts it
         try:
-            plain = socket.create_connection((address, self.port), timeout=max(0.1, deadline - time.monotonic()))
+            plain = self._connect(addresses, deadline)
             sockets.append(plain)
+            plain.settimeout(max(0.1, deadline - time.monotonic()))
             secure = self.context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
             sockets.append(secure)
             secure.do_handshake()
@@ -159,6 +160,15 @@ class Fetcher:
             alarm.cancel()
             for each in sockets:
                 each.close()
+
+    def _connect(self, addresses: list[str], deadline: float) -> socket.socket:
+        """Return a connection to the first address that takes one: a machine may lack the way to IPv6."""
+        for address in addresses[:-1]:
+            try:
+                return socket.create_connection((address, self.port), timeout=max(0.1, deadline - time.monotonic()) / 2)
+            except OSError:
+                continue
+        return socket.create_connection((addresses[-1], self.port), timeout=max(0.1, deadline - time.monotonic()))
 
     def _exchange(self, secure: ssl.SSLSocket, host: str, path: str) -> bytes | str:
         connection = http.client.HTTPConnection(host)

@@ -44,9 +44,9 @@ def detail(checked: Checked, heat: int = 60, has_slider: bool = True) -> str:
         f'<article class="it-card it-answer" aria-label="{_text(checked.name)}">'
         f'<header class="it-verdict it-{verdict.verdict}">{icon(verdict.verdict)}<div>'
         f'<p class="it-name">{_text(checked.name)}</p><h2>{words.VERDICTS[verdict.verdict]}</h2></div></header>'
-        f'<div class="it-columns"><div>{_picture(checked, answer, heat, has_slider)}{_regions(heatmap)}</div>'
+        f'<div class="it-columns"><div>{_picture(checked, answer, heat, has_slider)}</div>'
         f"<div>{_scale(verdict)}{_families(answer.inferred.generator_type)}</div></div>"
-        f"{_declared(answer)}"
+        f"{_regions(heatmap)}{_declared(answer)}"
         f'<section><h3>What this cannot know</h3><ul class="it-limits">{_items(words.LIMITS)}</ul></section>'
         f"{_model(answer)}</article>"
     )
@@ -122,7 +122,7 @@ def icon(verdict: str) -> str:
 
 
 def said(checked: Checked) -> str:
-    """Return a result in one sentence, for who listens to the page."""
+    """Return a result in one sentence, for who listens to the page: text, not HTML."""
     if checked.answer is None:
         assert checked.fault is not None
         return f"{checked.name}: {checked.fault.title}."

@@ -56,9 +56,10 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = {name.lower(): value for name, value in scope["headers"]}
-        # Gradio's own uploads are files, and so are the parts of forms.
-        writes = "/upload" in scope["path"] or headers.get(b"content-type", b"").lower().startswith(b"multipart/")
-        if scope["method"] not in ("GET", "HEAD") and writes:
+        # Gradio's own uploads are files, and so are the parts of forms. Another site's page that does
+        # not ask first cannot say that what it sends is JSON (CORS).
+        is_json = headers.get(b"content-type", b"").lower().startswith(b"application/json")
+        if scope["method"] not in ("GET", "HEAD") and ("/upload" in scope["path"] or not is_json):
             await _refuse(send, 404)
             return
         limit = _MAX_BODY if "/component_server" in scope["path"] else _MAX_SMALL_BODY
@@ -66,13 +67,14 @@ class Guard:
         if not length.isdigit() or int(length) > limit:
             await _refuse(send, 413)
             return
-        read = 0
+        read, is_over = 0, False
 
         async def bounded() -> Message:
-            nonlocal read
+            nonlocal read, is_over
             message = await receive()
             read += len(message.get("body", b""))
             if read > limit:
+                is_over = True
                 raise _Refused
             return message
 
@@ -82,7 +84,9 @@ class Guard:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message["headers"], *_HEADERS]
+                # Gradio answers whatever goes wrong with a body by 400.
+                status = 413 if is_over else message["status"]
+                message = {**message, "status": status, "headers": [*message["headers"], *_HEADERS]}
             await send(message)
 
         try:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from html import escape
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # Streamlit puts the script's own folder there
@@ -148,7 +149,7 @@ def main() -> None:
 
 def show_one(checked: Checked) -> None:
     """Show all of one result, with a slider for its heat map."""
-    show(f'<p class="it-hidden" role="status">{fragments.said(checked)}</p>')
+    show(f'<p class="it-hidden" role="status">{escape(fragments.said(checked))}</p>')
     left, _ = st.columns(2)
     heat = left.slider("Heat map", 0, 100, 60, 5, format="%d %%") if checked.copies else 60
     show(fragments.detail(checked, heat, has_slider=False))

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from server.instance import free_ports
+from tests.ui.files import write_files
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENS_PYTHON = ROOT / ".venv" / "ui" / "bin" / "python"
@@ -65,7 +66,7 @@ class Relay:
 
 @dataclass
 class Screen:
-    """A running screen. seen: the hosts that its pages asked, but for itself."""
+    """A running screen, and what stands between it and the server."""
 
     address: str
     token_file: Path
@@ -110,7 +111,7 @@ def start(kind: str, server, relay: Relay, folder: Path) -> Iterator[Screen]:
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while True:
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             with contextlib.suppress(OSError):
@@ -133,17 +134,25 @@ def streamlit_screen(browser, server, relay, tmp_path_factory) -> Iterator[Scree
     yield from start("streamlit", server, relay, tmp_path_factory.mktemp("streamlit"))
 
 
+# What moves on the page without being asked to (web.dev, "Cumulative Layout Shift").
+_SHIFTS = """window.shifted = 0;
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
+}).observe({ type: "layout-shift", buffered: true });"""
+
+
 @contextlib.contextmanager
 def opened(browser, screen: Screen, size: str = "desk", colours: str = "light"):
     """A page of a screen. Nothing on it may ask another host, and no script of it may fail."""
     width, height = SIZES[size]
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=colours)
     page = context.new_page()
+    page.add_init_script(_SHIFTS)
     elsewhere, errors = [], []
     own = (screen.address, screen.address.replace("http", "ws"), "data:", "blob:")
     for event in ("request", "websocket"):
         page.on(event, lambda asked: elsewhere.append(asked.url) if not asked.url.startswith(own) else None)
-    page.on("pageerror", errors.append)
+    page.on("pageerror", lambda error: errors.append(error))
     page.set_default_timeout(20_000)
     page.goto(screen.address)
     page.get_by_text("are not kept").wait_for()
@@ -165,6 +174,11 @@ def check_access(page, axe: str) -> None:
     found = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})")
     faults = [(fault["id"], node["html"][:200]) for fault in found["violations"] for node in fault["nodes"]]
     assert faults == [] and len(found["passes"]) > 10
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory) -> dict[str, Path]:
+    return write_files(tmp_path_factory.mktemp("files"))
 
 
 @pytest.fixture(scope="session")

@@ -26,9 +26,8 @@ def test_public_addresses(address):
         "192.0.0.8", "192.0.2.1", "198.18.0.1", "198.51.100.7", "203.0.113.9", "224.0.0.1", "239.1.2.3", "240.0.0.1",
         "255.255.255.255", "::", "::1", "fe80::1", "fe80::1%eth0", "fc00::1", "fd12:3456::1", "fec0::1", "ff02::1",
         "ff0e::1", "2001:db8::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::127.0.0.1", "::ffff:0:127.0.0.1",
-        "64:ff9b::7f00:1", "64:ff9b::a00:1", "64:ff9b:1::c0a8:101", "64:ff9b::a9fe:a9fe", "3fff::1", "192.88.99.1", "4000::1",
-        "2002:7f00:1::", "2001:0:1::1",
-        "2001:10::1", "not an address", "",
+        "64:ff9b::7f00:1", "64:ff9b::a00:1", "64:ff9b:1::c0a8:101", "64:ff9b::a9fe:a9fe", "3fff::1", "192.88.99.1",
+        "4000::1", "2002:7f00:1::", "2001:0:1::1", "2001:10::1", "not an address", "",
     ],
 )  # fmt: skip
 def test_addresses_that_are_not_public(address):
@@ -99,6 +98,11 @@ def test_one_inner_address_among_a_hosts_is_enough_to_refuse(host, others):
     before = host.connections
     assert refusal(fetcher(host, ["127.0.0.1", *others]), f"https://{NAME}/cat.jpg") == "not_public"
     assert host.connections == before
+
+
+def test_the_next_address_is_taken_where_one_takes_no_connection(host):
+    both = ["127.0.0.2", "127.0.0.1"]  # the host listens on the second alone
+    assert fetcher(host, both, both).fetch(f"https://{NAME}/cat.jpg") == b"a picture"
 
 
 @pytest.mark.parametrize("inner", ["https://127.0.0.1/", "https://localhost/", "https://[::1]/", "https://2130706433/"])
