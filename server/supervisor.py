@@ -120,6 +120,7 @@ class Supervisor:
         self._amiss: list[str] = []  # what is wrong with the gate, which keeps nobody on this machine from being served
         self._told: object = None
         self._stopped: set[psutil.Process] = set()
+        self._unnamed = False
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -348,8 +349,10 @@ class Supervisor:
     def _mend(self, desired: Desired, names: set[str]) -> list[str]:
         """Bring models, versions, workers and defaults to the desired state; return what is still missing."""
         problems = self._take_left_out(desired)
+        described = {name: self.management.versions(name) if name in names else {} for name in desired.models}
+        self._unnamed = self._has_unnamed(described)
         for name, model in desired.models.items():
-            running = self.management.versions(name) if name in names else {}
+            running = described[name]
             for version, served in model.ordered():
                 try:
                     problems += self._mend_version(desired, name, version, served, running.get(version))
@@ -393,7 +396,7 @@ class Supervisor:
         now = time.monotonic()
         watched.short_since = watched.short_since or now
         patience = PATIENCE if not ready else running.get("maxRetryTimeoutInSec", 300) + PATIENCE
-        if is_loading(running):
+        if self._unnamed or is_loading(running):
             patience = running["startupTimeout"] + PATIENCE
         if now - watched.short_since > patience and watched.repair.due():
             logger.warning("%s: starting workers anew", missing[0])
@@ -407,6 +410,17 @@ class Supervisor:
                 self.management.scale(name, version, wanted)
             watched.short_since = None
         return missing
+
+    def _has_unnamed(self, described: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> bool:
+        """Whether a worker lives that TorchServe does not name yet: it loads, for longer where the machine is busy."""
+        named = {
+            worker["pid"] for versions in described.values() for one in versions.values() for worker in one["workers"]
+        }
+        process = self.server.process
+        try:
+            return any(child.pid not in named for child in process.children()) if process else False
+        except psutil.Error:
+            return False
 
     def _test(self, name: str, version: str, running: dict[str, Any] | None) -> list[str]:
         """Return why a model's default version is not known to answer as it should; empty where it is."""

@@ -16,11 +16,6 @@ COMPOSE = DEPLOY / "compose.yaml"
 DESCRIBED = yaml.safe_load(COMPOSE.read_text())
 SERVICES = DESCRIBED["services"]
 
-monitored = pytest.mark.skipif(
-    not (DEPLOY / "prometheus").exists() or not (DEPLOY / "grafana").exists(),
-    reason="this checkout has no rules for Prometheus or no dashboard for Grafana",
-)
-
 
 def check(path: Path) -> subprocess.CompletedProcess:
     """Check a file against the schema that the package check-jsonschema carries, without a network."""
@@ -87,7 +82,6 @@ def test_what_is_written_lies_in_volumes():
     assert all(service["tmpfs"] for name, service in SERVICES.items() if name != "prometheus")
 
 
-@monitored
 def test_prometheus_asks_the_server_what_it_opens():
     """At the addresses that the command line opens, under the names and by the rules that it has on one machine."""
     here = yaml.safe_load((DEPLOY / "compose" / "prometheus.yml").read_text())
@@ -104,7 +98,6 @@ def test_prometheus_asks_the_server_what_it_opens():
     assert here["global"] == alone["global"]
 
 
-@monitored
 @pytest.mark.parametrize("name", SERVICES)
 def test_what_is_mounted_is_there(name):
     for volume in SERVICES[name].get("volumes", ()):

@@ -255,8 +255,9 @@ def mending(tmp_path, monkeypatch):
     desired.add("m", "1", served, ())
     watched = supervisor._watched["m", "1"] = Watched(archive, None)
 
-    def mend(*statuses: str, later: float = 0, loading: bool = False) -> list[tuple]:
+    def mend(*statuses: str, later: float = 0, loading: bool = False, unnamed: bool = False) -> list[tuple]:
         supervisor.management.calls.clear()
+        supervisor._unnamed = unnamed
         if watched.short_since is not None:
             watched.short_since -= later
         pid = os.getpid() if loading else -1
@@ -299,6 +300,20 @@ def test_a_worker_that_loads_is_left_to_load(mending):
     assert mending("UNLOADING", "UNLOADING", loading=True) == []
     assert mending("UNLOADING", "UNLOADING", later=100, loading=True) == []
     assert mending("UNLOADING", "UNLOADING", later=100, loading=True) == [0, 2]
+
+
+def test_a_worker_that_torchserve_does_not_name_yet_is_left_to_load(mending):
+    """It names a worker's process once that has spoken, which takes a busy machine more than a while."""
+    assert mending("UNLOADING", "UNLOADING", unnamed=True) == []
+    assert mending("UNLOADING", "UNLOADING", later=100, unnamed=True) == []
+    assert mending("UNLOADING", "UNLOADING", later=60, unnamed=True) == [0, 2]
+
+
+@pytest.mark.parametrize(("children", "unnamed"), [([], False), ([7], False), ([7, 8], True)])
+def test_workers_without_a_name_are_found(gated, children, unnamed):
+    supervisor, _ = gated
+    supervisor.server.process = SimpleNamespace(children=lambda: [SimpleNamespace(pid=pid) for pid in children])
+    assert supervisor._has_unnamed({"m": {"1": {"workers": [{"pid": 7}, {"pid": -1}]}}}) == unnamed
 
 
 def test_tries_come_later_and_later(monkeypatch):
