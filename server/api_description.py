@@ -28,7 +28,7 @@ _CODES = {
     "ready": (*_EVERYWHERE, "not_ready"),
     "question": (
         *_EVERYWHERE, "unexpected_query", "unsupported_encoding", "invalid_form", "unauthorized", "unknown_model",
-        "too_many_bytes", "unsupported_content_type", "too_many_requests", "busy", "unavailable",
+        "too_many_bytes", "unsupported_content_type", "too_many_requests", "busy", "ending", "unavailable",
     ),
 }  # fmt: skip
 _REASONS = {

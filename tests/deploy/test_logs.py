@@ -10,8 +10,9 @@ import requests
 from PIL import Image
 
 from clients.rest import ask
-from server.gate import Gate, torchserve
+from server.gate import Gate
 from server.gate_config import read_settings
+from server.gate_keeper import own_server
 from server.instance import free_ports
 from tests.procedural import encoded
 from tests.server.test_gate import TOKEN, needs_nginx, open_for_workers
@@ -41,7 +42,7 @@ def gate(server, tmp_path_factory):
     callers.chmod(0o600)
     rest, grpc = free_ports(2)
     changes = {"callers": str(callers), "rest": f"127.0.0.1:{rest}", "grpc": f"127.0.0.1:{grpc}"}
-    running = Gate(folder / "gate", read_settings(changes=changes), lambda: torchserve(server))
+    running = Gate(folder / "gate", read_settings(changes=changes), own_server(server, server.addresses))
     running.start()
     yield running
     running.stop(5)

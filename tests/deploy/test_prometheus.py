@@ -14,8 +14,9 @@ from archive_scripts.build import ENDPOINTS, build
 from clients.rest import ask
 from imagetrust.distributions import EDGES
 from server.__main__ import start, stop
-from server.gate import Gate, self_signed, torchserve
+from server.gate import Gate, self_signed
 from server.gate_config import read_settings
+from server.gate_keeper import own_server
 from server.instance import TorchServe, free_addresses, free_ports
 from tests.procedural import encoded
 from tests.server.test_gate import TOKEN, needs_nginx, open_for_workers
@@ -72,7 +73,7 @@ def gate(server):
         "certificate": str(certificate), "certificate_key": str(key),
     }  # fmt: skip
     open_for_workers(server.folder)
-    running = Gate(server.folder / "gate", read_settings(changes=changes), lambda: torchserve(server))
+    running = Gate(server.folder / "gate", read_settings(changes=changes), own_server(server, server.addresses))
     running.start()
     yield running
     running.stop(5)
