@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import json
 import os
+import random
 import re
 import shutil
 import socket
@@ -36,6 +37,7 @@ STOP_TIMEOUT = 30
 MAX_CONSOLE = 4_000_000  # bytes of what Java prints; its other logs are bounded in log4j2.xml
 _KEPT_REPORTS = 3  # that Java wrote of its own crashes
 _SOCKET_PATH_LIMIT = 107  # bytes, of a Unix socket's address on Linux
+_UNASSIGNED = (20_000, 32_768)  # ports below those of outgoing connections (net.ipv4.ip_local_port_range)
 WORKER_DIED = b"Backend worker process died"  # what TorchServe's worker logs when the handler cannot load
 
 
@@ -339,12 +341,17 @@ def summarise(described: dict[str, Any]) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody listens on at the moment."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [opened.getsockname()[1] for opened in sockets]
-    for opened in sockets:
-        opened.close()
-    return ports
+    """Ports of the loopback interface that nobody listens on at the moment.
+
+    None of those that the system gives to outgoing connections, one of which could take it before a server does.
+    """
+    ports: set[int] = set()
+    while len(ports) < count:
+        port = random.randrange(*_UNASSIGNED)
+        with contextlib.suppress(OSError):
+            socket.create_server(("127.0.0.1", port)).close()
+            ports.add(port)
+    return list(ports)
 
 
 def free_addresses() -> dict[str, str]:

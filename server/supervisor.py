@@ -204,7 +204,8 @@ class Supervisor:
 
     def _take_left_out(self, desired: Desired) -> list[str]:
         """Serve archives that the settings name and that did not stand, where they do now; return why others do not."""
-        reasons = []
+        reasons: list[str] = []
+        taken: list[str] = []
         for file in desired.left_out:
             back_off, reason = self._refused.get(file, (BackOff(MAX_BACK_OFF), ""))
             if back_off.due():  # reading a large archive each second would keep the machine busy
@@ -218,11 +219,14 @@ class Supervisor:
                     first = archive.name not in desired.models
                     workers = self.workers.get(archive.name) if first else None
                     desired.add(archive.name, archive.version, Served(file, archive.contents, workers), archive.tasks)
-                    desired.left_out = [other for other in desired.left_out if other != file]
-                    desired.write(self.server.folder)
+                    taken.append(file)
                     continue
             self._refused[file] = back_off, reason
             reasons.append(reason)
+        if taken:
+            # Once all were looked at: who reads the file finds none left out that is still to be looked at.
+            desired.left_out = [file for file in desired.left_out if file not in taken]
+            desired.write(self.server.folder)
         return reasons
 
     def _sweep_store(self, desired: Desired) -> None:

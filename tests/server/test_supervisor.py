@@ -373,6 +373,24 @@ def test_an_archive_that_does_not_stand_is_left_out_and_the_rest_is_served(tmp_p
     assert read == [], "it is not read anew in every round"
 
 
+def test_no_archive_is_told_as_left_out_that_is_still_to_be_looked_at(tmp_path, monkeypatch):
+    store, code = tmp_path / "store", tmp_path / "m.py"
+    store.mkdir()
+    code.write_text("pass")
+    for name in ("one", "two", "three"):
+        write_archive(store / f"{name}-1.mar", name, "1", {}, {f"{name}.py": code})
+    told = []
+    write = Desired.write
+    monkeypatch.setattr(
+        Desired, "write", lambda desired, folder: (write(desired, folder), told.append(desired.left_out))
+    )
+    server = SimpleNamespace(folder=tmp_path / "server", process=None)
+    Supervisor(
+        server, {"model_store": str(store), "load_models": "one-1.mar,two-1.mar,three-1.mar"}, {}
+    )._first_desired()
+    assert told and not any(told)
+
+
 def test_at_a_first_start_too_and_it_is_served_once_it_stands(tmp_path, monkeypatch):
     """It is told while it is missing, so that nobody takes the server for ready; nothing stands: it does not start."""
     store, code = tmp_path / "store", tmp_path / "m.py"
