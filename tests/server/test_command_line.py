@@ -130,7 +130,9 @@ def test_renewed_tokens_replace_the_old(serving, run, photo):
 
 
 def test_workers_that_are_not_loaded_are_named(start_arguments, folder, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["server", "--folder", str(folder), *start_arguments, "--workers", "nothing=2"])
+    elsewhere = [f"--set={key}={value}" for key, value in free_addresses().items()]  # beside the server that runs
+    arguments = [*start_arguments, *elsewhere, "--workers", "nothing=2"]
+    monkeypatch.setattr(sys, "argv", ["server", "--folder", str(folder), *arguments])
     with pytest.raises(SystemExit, match="--workers names nothing, which the server does not load"):
         command_line.main()
 
