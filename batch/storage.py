@@ -51,9 +51,10 @@ class Place:
 
         def read() -> bytes:
             # A pipe or a device would never end.
-            if filesystem.get_file_info(path).type == fs.FileType.NotFound:
+            kind = filesystem.get_file_info(path).type
+            if kind == fs.FileType.NotFound:
                 raise FileNotFoundError(f"{name} is not there")
-            if filesystem.get_file_info(path).type != fs.FileType.File:
+            if kind != fs.FileType.File:
                 raise IsADirectoryError(f"{name} is no file")
             with filesystem.open_input_stream(path) as stream:
                 return stream.read(most)

@@ -16,6 +16,7 @@ import psutil
 import requests
 
 from imagetrust.files import replace_json
+from loadtests.run import build_archives
 from server.gate import Gate, add_token
 from server.gate_config import Behind, read_settings
 from server.instance import START_TIMEOUT, ServerError, TorchServe, free_addresses, free_ports
@@ -81,21 +82,14 @@ class Gated:
         return done.stdout
 
 
-def build_archives(release: Path, store: Path, version: str | None = None) -> None:
-    """Build the archives of a release, also under another version's name. Raises ServerError where that fails.
-
-    In a process of its own, because it needs torch, which would stay in this one's memory.
-    """
+def build_renamed(release: Path, store: Path, version: str) -> None:
+    """Build the archives of a release under another version's name. Raises ServerError where that fails."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / release.name
         shutil.copytree(release, copy)
-        if version:
-            config = json.loads((copy / "config.json").read_text())
-            replace_json(copy / "config.json", config | {"version": version})
-        command = [sys.executable, "-m", "archive_scripts.build", "--release", str(copy), "--model-store", str(store)]
-        built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if built.returncode:
-        raise ServerError(f"the archives cannot be built.\n{built.stdout}{built.stderr}")
+        config = json.loads((copy / "config.json").read_text())
+        replace_json(copy / "config.json", config | {"version": version})
+        build_archives(store, copy)
 
 
 @contextlib.contextmanager

@@ -57,6 +57,18 @@ def directly(server: TorchServe) -> Asked:
     return Asked(server.addresses.inference, server.addresses.grpc_inference, server.token("inference"))
 
 
+def build_archives(store: Path, release: Path | None = None) -> None:
+    """Build the archives of a release, or of those that are served. Raises ServerError where that fails.
+
+    In a process of its own, because it needs torch, which would stay in this one's memory.
+    """
+    command = [sys.executable, "-m", "archive_scripts.build", "--model-store", str(store)]
+    command += ["--release", str(release)] if release else []
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if built.returncode:
+        raise ServerError(f"the archives cannot be built.\n{built.stdout}{built.stderr}")
+
+
 @contextmanager
 def own_server(logs: Path, workers: dict[str, int]) -> Iterator[TorchServe]:
     """Build the archives, start a server on free ports beside any that runs, and stop it when the block ends.
@@ -67,11 +79,7 @@ def own_server(logs: Path, workers: dict[str, int]) -> Iterator[TorchServe]:
     # A short path in the system's folder: the workers' sockets lie in it, whose paths may have 107 bytes.
     with tempfile.TemporaryDirectory(prefix="load-") as folder:
         store = Path(folder) / "model_store"
-        # In a process of its own, because it needs torch, which would stay in this one's memory.
-        command = [sys.executable, "-m", "archive_scripts.build", "--model-store", str(store)]
-        built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        if built.returncode:
-            raise ServerError(f"the archives cannot be built.\n{built.stdout}{built.stderr}")
+        build_archives(store)
         server = TorchServe(Path(folder) / "server")
         try:
             server.start(changes={"model_store": str(store)} | free_addresses(), workers=workers)

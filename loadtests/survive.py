@@ -33,10 +33,10 @@ from PIL import Image
 from clients.rest import ask
 from imagetrust.contents import SIGNATURE
 from loadtests import mix
-from loadtests.gated import SMALL, Gated, build_archives, gated_server
+from loadtests.gated import SMALL, Gated, gated_server
 from loadtests.gates import memory_growth
 from loadtests.memory import sample_memory
-from loadtests.run import Asked, LocustError, measure_throughput, run_locust
+from loadtests.run import Asked, LocustError, build_archives, measure_throughput, run_locust
 from loadtests.scenarios import ORDINARY
 from measuring.images import encode
 from measuring.processes import exit_on_signals
@@ -486,7 +486,7 @@ def main() -> None:
         store = arguments.store or Path(name)
         try:
             if not arguments.store:
-                build_archives(arguments.release.resolve(), store)
+                build_archives(store, arguments.release.resolve())
             for scenario in arguments.scenarios:
                 does, seconds = SCENARIOS[scenario]
                 run = Run(arguments.seconds or seconds, store, arguments.release.resolve().name)

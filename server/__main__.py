@@ -30,7 +30,7 @@ from server.instance import (
     find_in_rest,
     summarise,
 )
-from server.logs import JsonLines
+from server.logs import log_to_stderr
 from server.logs import readable as readable_log
 from server.models_command import add_models, run_models
 from server.report import readable
@@ -161,9 +161,7 @@ def run(folder: Path, changes: dict[str, str], workers: dict[str, int], source: 
 
     Without nginx TorchServe serves alone. Exits with 1 where it cannot; the log says why.
     """
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    log_to_stderr()
     server, gate = TorchServe(folder), None
     try:
         if source:

@@ -6,10 +6,8 @@ Only before several machines, where no TorchServe is, it runs alone: `gate run`.
 import argparse
 import contextlib
 import json
-import logging
 import shutil
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +17,7 @@ from server.gate import Gate, add_token, nginx, self_signed, unready_machines
 from server.gate_config import SETTINGS, Behind, GateError, GateSettings, read_callers, read_settings
 from server.gate_keeper import Keeper, own_server
 from server.instance import TorchServe
+from server.logs import log_to_stderr
 from server.settings import CONFIG, addresses, instance_settings
 from server.supervisor import DRAIN_TIMEOUT, STATUS
 
@@ -151,7 +150,7 @@ def _front(folder: Path, read: Callable[[], GateSettings], source: Path) -> Keep
 
 def _keep(keeper: Keeper) -> None:
     """Keep a gate before several machines until SIGTERM. Raises GateError where it does not start."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    log_to_stderr()
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())

@@ -1,7 +1,8 @@
-"""The supervisor's log: an object of JSON a line, as the logs of TorchServe and of the gate are."""
+"""How the supervisor logs, and a gate before several machines: an object of JSON a line, as TorchServe and nginx do."""
 
 import json
 import logging
+import sys
 from datetime import UTC, datetime
 
 
@@ -18,6 +19,13 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
+
+
+def log_to_stderr() -> None:
+    """Let this process log so."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def readable(text: str) -> str:

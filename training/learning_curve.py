@@ -2,9 +2,10 @@
 
     python -m training.learning_curve --data ROOT --release model_store/1.0 --embeddings runs/1.0/embeddings
 
-Heads of authenticity on kept embeddings, fitted as the release's, on a share of the repositories of each class, or on a
-share of the images of each. Each is scored on the random folds: the images of repositories that it has not seen, all
-folds pooled. Shares are drawn --draws times. It prints a table and writes docs/learning-curve.svg and .json.
+Heads of authenticity on kept embeddings, with the release's penalty and weights by maker, are fitted to a share of the
+repositories of each class, or to a share of the images of each. Each is scored on the random folds: the images of
+repositories that it has not seen, all folds pooled. Shares are drawn --draws times. It prints a table and writes
+docs/learning-curve.svg and .json.
 """
 
 import argparse

@@ -10,12 +10,8 @@ import requests
 from PIL import Image
 
 from clients.rest import ask
-from server.gate import Gate
-from server.gate_config import read_settings
-from server.gate_keeper import own_server
-from server.instance import free_ports
 from tests.procedural import encoded
-from tests.server.test_gate import TOKEN, needs_nginx, open_for_workers
+from tests.server.test_gate import TOKEN, gate_before, needs_nginx
 
 GPS = 0x8825
 LATITUDE, LONGITUDE = (52.0, 31.0, 12.34), (13.0, 24.0, 36.78)
@@ -36,13 +32,7 @@ def picture(photo) -> bytes:
 
 @pytest.fixture(scope="module")
 def gate(server, tmp_path_factory):
-    folder = open_for_workers(tmp_path_factory.mktemp("l"))
-    callers = folder / "callers"
-    callers.write_text(f"alice {TOKEN}\n")
-    callers.chmod(0o600)
-    rest, grpc = free_ports(2)
-    changes = {"callers": str(callers), "rest": f"127.0.0.1:{rest}", "grpc": f"127.0.0.1:{grpc}"}
-    running = Gate(folder / "gate", read_settings(changes=changes), own_server(server, server.addresses))
+    running = gate_before(server, tmp_path_factory.mktemp("l"), {"alice": TOKEN})
     running.start()
     yield running
     running.stop(5)

@@ -22,7 +22,8 @@ import requests
 from server import gate as gate_module
 from server.gate import Gate, add_token, nginx, self_signed
 from server.gate_config import Behind, GateError, answers, read_callers, read_settings, render
-from server.instance import free_ports
+from server.gate_keeper import own_server
+from server.instance import TorchServe, free_ports
 from tests.server.test_rest import SCHEMA, is_valid
 
 try:
@@ -47,6 +48,17 @@ def open_for_workers(folder: Path) -> Path:
         if os.geteuid() == 0 and not closed.stat().st_mode & stat.S_IXOTH:
             closed.chmod(closed.stat().st_mode | stat.S_IXOTH)
     return folder
+
+
+def gate_before(server: TorchServe, folder: Path, callers: dict[str, str], **changes: object) -> Gate:
+    """A gate before a TorchServe, on free ports and not started. callers: the tokens by name."""
+    file = open_for_workers(folder) / "callers"
+    file.write_text("".join(f"{name} {token}\n" for name, token in callers.items()))
+    file.chmod(0o600)
+    rest, grpc = free_ports(2)
+    addresses = {"callers": str(file), "rest": f"127.0.0.1:{rest}", "grpc": f"127.0.0.1:{grpc}"}
+    behind = own_server(server, server.addresses)
+    return Gate(folder / f"gate-{rest}", read_settings(changes=addresses | changes), behind)
 
 
 class Scripted(BaseHTTPRequestHandler):

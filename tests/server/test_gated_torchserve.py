@@ -20,12 +20,9 @@ from archive_scripts.build import ENDPOINTS
 from clients.grpc import GrpcClient
 from clients.rest import ask
 from server.gate import Gate
-from server.gate_config import read_settings
-from server.gate_keeper import own_server
-from server.instance import free_ports
 from server.management import ready_workers
 from tests.procedural import encoded
-from tests.server.test_gate import OTHER, TOKEN, needs_nginx, open_for_workers
+from tests.server.test_gate import OTHER, TOKEN, gate_before, needs_nginx
 
 pytestmark = needs_nginx
 
@@ -33,18 +30,11 @@ pytestmark = needs_nginx
 @pytest.fixture(scope="module")
 def make_gate(server, tmp_path_factory):
     """Start a gate before the server, with changed settings."""
-    folder = open_for_workers(tmp_path_factory.mktemp("g"))
-    callers = folder / "callers"
-    callers.write_text(f"alice {TOKEN}\nbob {OTHER}\n")
-    callers.chmod(0o600)
+    folder = tmp_path_factory.mktemp("g")
     with contextlib.ExitStack() as stack:
 
         def made(**changes: object) -> Gate:
-            rest, grpc_port = free_ports(2)
-            addresses = {"callers": str(callers), "rest": f"127.0.0.1:{rest}", "grpc": f"127.0.0.1:{grpc_port}"}
-            running = Gate(
-                folder / str(rest), read_settings(changes=addresses | changes), own_server(server, server.addresses)
-            )
+            running = gate_before(server, folder, {"alice": TOKEN, "bob": OTHER}, **changes)
             running.start()
             stack.callback(running.stop, 10)
             return running

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -17,9 +18,11 @@ import pytest
 
 from server.instance import free_ports
 from tests.ui.files import write_files
+from ui import words
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENS_PYTHON = ROOT / ".venv" / "ui" / "bin" / "python"
+VERDICTS = re.compile("|".join(map(re.escape, words.VERDICTS.values())))
 PICTURES = ROOT / ".screens"  # screenshots, to be looked at
 SIZES = {"desk": (1280, 900), "phone": (390, 844)}
 QUIET = (
@@ -159,6 +162,13 @@ def opened(browser, screen: Screen, size: str = "desk", colours: str = "light"):
     yield page
     assert elsewhere == [] and errors == []
     context.close()
+
+
+def answer(page, name: str):
+    """The answer about a picture, once it is there."""
+    shown = page.locator(f".it-answer[aria-label='{name}']")
+    shown.wait_for()
+    return shown
 
 
 def photograph_page(page, name: str) -> None:

@@ -9,11 +9,9 @@ import pytest
 import requests
 
 from tests.releases import RELEASE
-from tests.ui.conftest import check_access, opened, photograph_page
+from tests.ui.conftest import VERDICTS, answer, check_access, opened, photograph_page
 from tests.ui.files import DROP, PASTE, twenty
 from ui import words
-
-VERDICTS = re.compile("|".join(map(re.escape, words.VERDICTS.values())))
 
 
 @pytest.fixture
@@ -25,13 +23,6 @@ def page(browser, gradio_screen):
 
 def send(page, *paths):
     page.locator(".it-input").set_input_files(list(paths))
-
-
-def answer(page, name):
-    """The answer about a picture, once it is there."""
-    shown = page.locator(f".it-answer[aria-label='{name}']")
-    shown.wait_for()
-    return shown
 
 
 def test_a_photograph(page, files):

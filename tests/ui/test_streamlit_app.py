@@ -1,15 +1,11 @@
 """The local screen, in a browser, in front of the real server."""
 
-import re
-
 import pytest
 from playwright.sync_api import expect
 
-from tests.ui.conftest import check_access, opened, photograph_page
+from tests.ui.conftest import VERDICTS, answer, check_access, opened, photograph_page
 from tests.ui.files import PASTE, twenty
 from ui import words
-
-VERDICTS = re.compile("|".join(map(re.escape, words.VERDICTS.values())))
 
 
 @pytest.fixture
@@ -20,12 +16,6 @@ def page(browser, streamlit_screen):
 
 def send(page, *paths):
     page.locator("input[type=file]").set_input_files(list(paths))
-
-
-def answer(page, name):
-    shown = page.locator(f".it-answer[aria-label='{name}']")
-    shown.wait_for()
-    return shown
 
 
 def test_a_photograph_and_its_heat_map(page, files):
