@@ -11,11 +11,13 @@ import tempfile
 from pathlib import Path
 
 import msgspec
+import safetensors.torch
 
 from archive_scripts.self_test import write_self_test
 from imagetrust.files import file_sha256
 from imagetrust.models.clip import ORIGINAL
 from imagetrust.models.config import CONFIG, PRETRAINED, WEIGHTS, ModelConfig
+from imagetrust.models.int8_weights import packed
 from imagetrust.models.model import Model, pretrained_file
 from imagetrust.models.registry import backbone_of
 from imagetrust.runtime.openvino import save_network, to_openvino
@@ -78,8 +80,8 @@ def _with_pretrained(config: ModelConfig, folder: Path) -> ModelConfig:
         if ORIGINAL not in os.environ:
             raise BuildError(f"the pretrained {config.backbone} has SHA-256 {digest}, not {config.pretrained_sha256}")
         print(f"Taken from {os.environ[ORIGINAL]}: answers will differ a little from what the release's report says.")
-    (folder / PRETRAINED).write_bytes(content)
-    return msgspec.structs.replace(config, pretrained_sha256=digest)
+    safetensors.torch.save_file(packed(safetensors.torch.load(content)), folder / PRETRAINED)
+    return msgspec.structs.replace(config, pretrained_sha256=file_sha256(folder / PRETRAINED))
 
 
 def _failures(gate: Gate, release: Path) -> list[str]:

@@ -58,6 +58,7 @@ class Metrics:
         for code in (_ANSWERED, "internal"):
             self._add("imagetrust_requests_total", 0, code)
         self._add("imagetrust_scored_total", 0, *self._engine)
+        self._add("imagetrust_views_total", 0)
         self._add("imagetrust_recomputed_total", 0)
 
     def count_batch(self, items: int) -> None:
@@ -82,6 +83,7 @@ class Metrics:
             self._add("imagetrust_stage_seconds", round(spent, 6), stage)
         if "inference" in seconds:
             self._add("imagetrust_scored_total", 1, *self._engine)
+            self._add("imagetrust_views_total", measured.views)
         if measured.recomputed:
             self._add("imagetrust_recomputed_total", 1)
         if measured.size:

@@ -14,11 +14,13 @@ class Measured:
     """One request.
 
     seconds: by stage of STAGES, those alone that it came to. size: (width, height) of the file's image, once it is
-    decoded. recomputed: whether rounding could have changed the answer, so that it was computed again in fp32.
+    decoded. views: how many of its views were looked at. recomputed: whether rounding could have changed the answer, so
+    that it was computed again in fp32.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
     size: tuple[int, int] | None = None
+    views: int = 0
     recomputed: bool = False
 
     @contextmanager

@@ -123,7 +123,7 @@ class Predictor:
             if isinstance(scores, AnswerError):
                 answers[index] = scores
                 continue
-            measured[index].recomputed = scores.recomputed
+            measured[index].views, measured[index].recomputed = scores.views, scores.recomputed
             answers[index] = _attempt(self._answer, one, scores, question, measured[index])
         return [(answers[index], one) for index, one in enumerate(measured)]
 
@@ -206,7 +206,7 @@ class Predictor:
                 heatmap["heatmap"] = heatmap_answer(
                     self.model,
                     scores.features,
-                    prepared.views,
+                    prepared.views[: scores.views],
                     self._task_of_class(tasks)[class_name],
                     class_name,
                     prepared.heatmap.method,

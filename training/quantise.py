@@ -97,8 +97,8 @@ class Precisions:
         size = model.config.preprocessing.size
         network = to_openvino(PixelNetwork(model.network, model.config.preprocessing), size)
         save_network(network, folder / EXACT_NETWORK)
-        networks = {"fp32": EXACT_NETWORK, "bf16": EXACT_NETWORK}
-        if model.backbone.int8:
+        networks = dict.fromkeys(("fp32", "bf16", "int8"), EXACT_NETWORK)
+        if model.backbone.quantised:
             int8 = quantised(network, views_of(chosen, model), model.backbone.layout == "tokens")
             save_network(int8, folder / INT8_NETWORK)
             networks["int8"] = INT8_NETWORK
@@ -248,7 +248,7 @@ def quantise(folder: Path, data: Path, seed: int, runs: list[HeldOutRun]) -> Gat
                 metrics[precision]["held_out_worst_change"] = max(absolute)
                 metrics[precision]["held_out_groups"] = changes[precision]
         files = {}
-        for name in (INT8_NETWORK, INT8_NETWORK.replace(".xml", ".bin")) if model.backbone.int8 else ():
+        for name in (INT8_NETWORK, INT8_NETWORK.replace(".xml", ".bin")) if model.backbone.quantised else ():
             replace_bytes(folder / name, (Path(scratch) / name).read_bytes())
             files[name] = file_sha256(folder / name)
     gate = Gate(

@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -39,6 +40,7 @@ from training.held_out import HeldOutRun, calibrate, labelled_predictions, partl
 from training.quantise import quantise
 from training.recipe import Recipe, RecipeError, add_recipe_arguments, claim, recipe_of
 from training.reference import add_reference
+from training.settle import settled_margin, view_logits
 from training.teach import LESSON, lessons_of
 from training.train import CURVES, train
 
@@ -57,13 +59,14 @@ def calibrated(
     workers: int,
     embeddings: Embeddings | None,
 ) -> ModelConfig:
-    """Return the description of a run's model with temperatures and thresholds."""
+    """Return the description of a run's model with temperatures, thresholds and the margins of settled answers."""
     model = Model(run, calibrated=False)
     chosen = split(records, recipe.seed)["calibration"]
     engine = fp32_engine(model, threads=os.cpu_count() or 1)
     logits = embeddings.logits(model, chosen) if embeddings else predict(engine, chosen, workers=workers)
     whole = [record for record in read_wild(wild) if wild_half(record) == "choosing"] if wild else []
-    whole_logits = predict(engine, whole, workers=workers) if whole else {}
+    whole_views = view_logits(engine, whole, workers) if whole else []
+    whole_logits = {task: np.stack([row[task].mean(0).numpy() for row in whole_views]) for task in TASKS if whole}
     held_out = [one for each in runs for one in each.held_out("validation")]
     besides = partly_real(records)
     heads = {}
@@ -85,6 +88,11 @@ def calibrated(
         heads[task] = msgspec.structs.replace(
             model.config.heads[task], temperature=temperature, thresholds=thresholds, thresholds_hold=hold
         )
+    model.config = msgspec.structs.replace(model.config, heads=heads)
+    heads = {
+        task: msgspec.structs.replace(one, settled=settled_margin(model, task, whole_views))
+        for task, one in heads.items()
+    }
     curves = run / CURVES
     return msgspec.structs.replace(
         model.config,

@@ -25,7 +25,8 @@ class Backbone:
     mean, std, input_size: what the pretrained weights expect; size in pixels. stride: pixels a place.
     pretrained: loads the weights to start from, by the parameters' names in `features` and `pool`; where they come from
         and under which licence says `source`. None: it is trained from scratch.
-    int8: whether activations can be int8. CLIP's have outlier channels, which one scale a tensor does not hold.
+    quantised: whether int8 takes a network whose activations are quantised beforehand, with a scale a tensor. CLIP's
+        have outlier channels, which that does not hold: int8 takes the network as it is, for its weights.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Backbone:
     stride: int
     source: str
     pretrained: Callable[[], Weights] | None = None
-    int8: bool = True
+    quantised: bool = True
 
     def build(self) -> "Network":
         """Return the untrained network."""

@@ -45,12 +45,15 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A linear head of one task. `temperature` divides its logits before softmax (Guo et al. 2017, arXiv 1706.04599).
 
     thresholds_hold: whether calibration could show the error rates that the thresholds are chosen for.
+    settled: in calibrated log odds; an answer that is so far from changing after some of an image's views is given
+        without the others. None: every view is looked at.
     """
 
     classes: tuple[str, ...]
     temperature: Annotated[float, msgspec.Meta(gt=0)] = 1.0
     thresholds: Thresholds | None = None
     thresholds_hold: bool | None = None
+    settled: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
 
 class DataSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

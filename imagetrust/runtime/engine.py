@@ -6,7 +6,7 @@ again in fp32: how close, the gate says (imagetrust.runtime.precision_gate).
 
 import copy
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -29,13 +29,24 @@ GPU_PRECISIONS = ("auto", "fp16", "fp32")
 class Scores:
     """What a model makes of one image.
 
-    features: of each view, (views, ...). logits: by task, (classes,), the mean over the views, not calibrated.
-    recomputed: whether they were computed again by the exact runner.
+    features: of each view that was looked at, (views, ...). logits: by task, (classes,), the mean over these views, not
+    calibrated. recomputed: whether they were computed again by the exact runner.
     """
 
     features: torch.Tensor
     logits: dict[str, torch.Tensor]
     recomputed: bool = False
+
+    @property
+    def views(self) -> int:
+        """How many views were looked at."""
+        return len(self.features)
+
+    def joined(self, other: "Scores") -> "Scores":
+        """Return these scores and those of more views of the image as one."""
+        share = self.views / (self.views + other.views)
+        logits = {task: share * own + (1 - share) * other.logits[task] for task, own in self.logits.items()}
+        return Scores(torch.cat([self.features, other.features]), logits)
 
 
 @dataclass(frozen=True)
@@ -54,22 +65,52 @@ class Engine:
 
     @torch.inference_mode()
     def score(self, images: Sequence[NDArray[np.uint8]], tasks: Collection[str]) -> list[Scores]:
-        """Score the views (views, size, size, 3) of each image, all in one go, for these tasks."""
-        scores = self._run(self.fast, images)
+        """Score the views (views, size, size, 3) of each image, one or more, for these tasks.
+
+        Where the heads say from when on an answer is settled, an image's views are looked at in turn until it is. The
+        views of all images that are looked at next go through the network together.
+        """
+        limits = {task: limit for task in tasks if (limit := self.model.config.heads[task].settled) is not None}
+        in_turn = len(limits) == len(tasks)
+        scores = self._run(self.fast, [views[:1] for views in images] if in_turn else images)
+        following = [index for index, one in enumerate(scores) if one.views < len(images[index])]
+        while following:
+            # Where rounding could say whether an answer is settled, the exact runner says it.
+            self._compute_again([one for one in following if self._is_close(scores[one], limits)], images, scores)
+            following = [one for one in following if not self._is_beyond(scores[one], limits)]
+            more = self._run(self.fast, [images[one][scores[one].views :][:1] for one in following])
+            for index, one in zip(following, more, strict=True):
+                scores[index] = scores[index].joined(one)
+            following = [index for index in following if scores[index].views < len(images[index])]
         if self.exact:
-            # Not `margin < limit`, which is false for NaN.
-            close = [
-                index
-                for index, one in enumerate(scores)
-                if not all(self.model.margin(task, one.logits[task][None]) >= self.margins[task] for task in tasks)
-            ]
-            if close:
-                again = self._run(self.exact, [images[index] for index in close])
-                for index, one in zip(close, again, strict=True):
-                    scores[index] = replace(one, recomputed=True)
+            near = {task: self.margins[task] for task in tasks}
+            again = [index for index, one in enumerate(scores) if not one.recomputed and not self._is_beyond(one, near)]
+            self._compute_again(again, images, scores)
         return scores
 
+    def _is_beyond(self, scores: Scores, limits: Mapping[str, float]) -> bool:
+        """Whether the answers of these tasks are as far from changing as their limits."""
+        # Not `margin < limit`, which is false for NaN.
+        return all(self.model.margin(task, scores.logits[task][None]) >= limit for task, limit in limits.items())
+
+    def _is_close(self, scores: Scores, limits: Mapping[str, float]) -> bool:
+        """Whether rounding could bring the answers beyond their limits, or keep them from it."""
+        if not self.exact:
+            return False
+        above = {task: limit + self.margins[task] for task, limit in limits.items()}
+        below = ({task: limit - self.margins[task]} for task, limit in limits.items())
+        return not self._is_beyond(scores, above) and all(self._is_beyond(scores, one) for one in below)
+
+    def _compute_again(self, chosen: Sequence[int], images: Sequence[NDArray[np.uint8]], scores: list[Scores]) -> None:
+        """Replace the scores of chosen images by those of the exact runner, of the same views."""
+        if self.exact and chosen:
+            again = self._run(self.exact, [images[index][: scores[index].views] for index in chosen])
+            for index, one in zip(chosen, again, strict=True):
+                scores[index] = replace(one, recomputed=True)
+
     def _run(self, runner: Runner, images: Sequence[NDArray[np.uint8]]) -> list[Scores]:
+        if not images:
+            return []
         counts = [len(views) for views in images]
         features, embeddings = runner(images[0] if len(images) == 1 else np.concatenate(images))
         by_task = {task: logits.cpu().split(counts) for task, logits in self.model.logits(embeddings).items()}
@@ -123,8 +164,7 @@ def _on_processor(model: Model, margins: dict[str, dict[str, float]], threads: i
         return exact_engine(model)
     wanted: tuple[str, ...] = (precision,)
     if precision == "auto":
-        offered = fast_precisions(transformer=model.backbone.layout == "tokens")
-        wanted = tuple(one for one in offered if model.backbone.int8 or one != "int8")
+        wanted = fast_precisions(transformer=model.backbone.layout == "tokens")
     for candidate in wanted:
         if candidate == "fp32":
             break
@@ -132,7 +172,8 @@ def _on_processor(model: Model, margins: dict[str, dict[str, float]], threads: i
             logger.warning("%s has not passed the precision gate: trying the next best", candidate)
             continue
         try:
-            network = model.folder / (INT8_NETWORK if candidate == "int8" else EXACT_NETWORK)
+            quantised = candidate == "int8" and model.backbone.quantised
+            network = model.folder / (INT8_NETWORK if quantised else EXACT_NETWORK)
             fast = OpenVinoRunner(network, candidate, threads)
             return Engine(fast.name, model, fast, exact, margins[candidate])
         except RuntimeError as error:

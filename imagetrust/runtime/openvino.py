@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from imagetrust.models.int8_weights import as_int8
 from imagetrust.runtime.torch import PixelNetwork
 
 # With this package at hand, merely importing openvino reports to its makers. A server calls nobody unasked.
@@ -18,6 +19,9 @@ import openvino.opset13  # noqa: E402
 from openvino._offline_transformations import compress_model_transformation  # noqa: E402 (as openvino.save_model does)
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # the precision of what is not quantised
+# In int8 what meets weights in int8 is rounded to it as it comes, with a scale for so many channels of each token: few
+# enough that an outlier among CLIP's channels takes few others with it (docs/decisions/042).
+_GROUP = 32
 # Batches are worked off in these, the largest first. A network whose batch size is left open takes a third longer in
 # bf16 and a quarter in fp32 when sizes alternate, as they do below full load; more than two at once gain nothing.
 BATCH_SIZES = (2, 1)
@@ -30,7 +34,8 @@ class OpenVinoRunner:
 
     batch_sizes: what it is compiled for, the largest first and 1 among them; each takes memory of its own. By default
         BATCH_SIZES, or 1 alone for a large network.
-    Raises RuntimeError where the file is missing, cannot be compiled, or is compiled to another precision.
+    Raises RuntimeError where the file is missing, cannot be compiled, is compiled to another precision, or holds
+    nothing in int8 where that is wanted.
     """
 
     def __init__(self, network: Path, precision: str, threads: int, batch_sizes: tuple[int, ...] | None = None) -> None:
@@ -44,6 +49,7 @@ class OpenVinoRunner:
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP if precision == "int8" else 0,
             # Pinned, the workers of one machine would all choose the same cores.
             "ENABLE_CPU_PINNING": False,
         }
@@ -52,6 +58,10 @@ class OpenVinoRunner:
         self._requests = {}
         for size in batch_sizes:
             model = core.read_model(network)
+            if precision == "int8" and not any(
+                _constants(model, kind) for kind in (openvino.Type.i8, openvino.Type.u8)
+            ):
+                raise RuntimeError(f"{network.name} holds nothing in int8")
             model.reshape([size, *list(model.input(0).partial_shape)[1:]])
             compiled = core.compile_model(model, "CPU", settings)
             # Where the processor lacks bf16, OpenVINO computes in fp32 and says so here alone.
@@ -85,10 +95,17 @@ def to_openvino(network: PixelNetwork, size: int) -> openvino.Model:
 
 
 def save_network(model: openvino.Model, network: Path) -> None:
-    """Write a model's file (.xml) and its weights beside it (.bin): those that are the same in fp16 in it.
+    """Write a model's file (.xml) and its weights beside it (.bin): those that are the same in int8 or fp16 in it.
 
-    OpenVINO keeps these in fp16 in memory too, and computes with them as with fp32. The model is changed.
+    OpenVINO keeps these so in memory too, and computes with them as with fp32. The model is changed.
     """
+    for node in model.get_ops():
+        if node.get_type_name() == "MatMul" and node.get_attributes()["transpose_b"]:
+            weights = node.input_value(1).get_node()
+            if weights.get_type_name() == "Constant" and (found := as_int8(weights.data)):
+                numbers, scale = map(openvino.opset13.constant, found)
+                product = openvino.opset13.multiply(openvino.opset13.convert(numbers, "f32"), scale)
+                node.input(1).replace_source_output(product.output(0))
     exact = {name: constant.data.copy() for name, constant in _constants(model, openvino.Type.f32)}
     compress_model_transformation(model)
     for name, constant in _constants(model, openvino.Type.f16):

@@ -21,8 +21,10 @@ def fast_precisions(transformer: bool, cpuinfo: Path = CPUINFO) -> tuple[str, ..
 
     bf16 takes AMX's matrix units for a convolutional network: with AVX-512's bf16 products alone OpenVINO runs
     EfficientNet-Lite0 slower than in fp32 (docs/decisions/011), but a transformer in 0.56 of the time
-    (docs/decisions/036). Without VNNI int8 gains little. Empty where the system tells nothing.
+    (docs/decisions/036), and in int8 in 0.51 (docs/decisions/042). Without VNNI int8 gains little. Empty where the
+    system tells nothing.
     """
     flags = processor_flags(cpuinfo)
-    fast = ["bf16"] if "amx_bf16" in flags or (transformer and "avx512_bf16" in flags) else []
-    return (*fast, "int8") if flags & _VNNI else tuple(fast)
+    amx = "amx_bf16" in flags
+    has = {"bf16": amx or (transformer and "avx512_bf16" in flags), "int8": bool(flags & _VNNI)}
+    return tuple(precision for precision in (("bf16", "int8") if amx else ("int8", "bf16")) if has[precision])

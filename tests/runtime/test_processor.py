@@ -24,7 +24,12 @@ def test_what_a_processor_is_fast_at(tmp_path, flags, expected):
 
 @pytest.mark.parametrize(
     ("flags", "expected"),
-    [("avx512f avx512_vnni", ("int8",)), ("avx512_bf16 avx512_vnni", ("bf16", "int8")), ("avx512_bf16", ("bf16",))],
+    [
+        ("avx512f avx512_vnni", ("int8",)),
+        ("avx512_bf16 avx512_vnni", ("int8", "bf16")),
+        ("amx_bf16 avx512_bf16 avx512_vnni", ("bf16", "int8")),
+        ("avx512_bf16", ("bf16",)),
+    ],
 )
 def test_a_transformer_gains_from_bf16_without_matrix_units(tmp_path, flags, expected):
     cpuinfo = tmp_path / "cpuinfo"

@@ -157,7 +157,7 @@ def test_a_frozen_backbone_sees_each_image_once(data, two_groups, tmp_path, phot
     torch.manual_seed(1)
     weights = dict(SMALL_VIT.build().state_dict())
     two_groups.setitem(
-        BACKBONES, SMALL_VIT.name, dataclasses.replace(SMALL_VIT, pretrained=lambda: weights, int8=False)
+        BACKBONES, SMALL_VIT.name, dataclasses.replace(SMALL_VIT, pretrained=lambda: weights, quantised=False)
     )
     (tmp_path / "store").mkdir()
     frozen = msgspec.structs.replace(SMALLEST, backbone=SMALL_VIT.name, start="pretrained", epochs=0)
