@@ -22,12 +22,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from imagetrust.contents import CONTENTS, SIGNATURE, check_folder, read_contents
+from imagetrust.files import file_sha256
 from server.settings import ROOT
 
 KEYS = "IMAGETRUST_KEYS"  # the environment's variable that names another folder of keys
 MANIFEST = "MAR-INF/MANIFEST.json"
 SETTINGS = "model-config.yaml"
 _MAX_LIST = 4 << 20  # bytes of CONTENTS; ours has 10 kB
+_LARGE = 1 << 20  # bytes of a file from which on sharing it is worth a link
 
 
 class ArchiveError(Exception):
@@ -150,9 +152,28 @@ def _unpack(archive: zipfile.ZipFile, digests: Mapping[str, str], folder: Path) 
                 digest = _copy(source, copy)
             if name in digests and digest != digests[name]:
                 raise ValueError(f"{name} has SHA-256 {digest}, {CONTENTS} says {digests[name]}")
+        _share(staging, digests, folder.parent)
         if folder.exists():  # it does not stand, or it would have been taken
             shutil.rmtree(folder)
         staging.rename(folder)
+
+
+def _share(staging: Path, digests: Mapping[str, str], store: Path) -> None:
+    """Replace large files by links to the same ones of archives that are unpacked in `store`.
+
+    Workers map weights, and all that map one file share its memory.
+    """
+    large = {digest: name for name, digest in digests.items() if (staging / name).stat().st_size >= _LARGE}
+    for listed in store.glob(f"*/{CONTENTS}"):
+        with contextlib.suppress(OSError, ValueError):
+            others = read_contents(listed.read_bytes())["files"]
+            for other, digest in others.items():
+                file = listed.parent.parent / other
+                if digest in large and file_sha256(file) == digest:
+                    own = staging / large.pop(digest)
+                    link = own.with_name(f"{own.name}.link")
+                    link.hardlink_to(file)
+                    link.replace(own)
 
 
 def _copy(source: Any, target: BinaryIO) -> str:

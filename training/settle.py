@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from tqdm import tqdm
 
 from evaluation.predict import read_batches
 from imagetrust.models.model import Model
@@ -19,10 +20,12 @@ def view_logits(engine: Engine, records: Sequence[Record], workers: int = 0) -> 
     """Return the logits of every view of each image. Raises DataError for an image that cannot be decoded."""
     tasks = tuple(engine.model.config.heads)
     rows = []
-    for images in read_batches(engine.model.config.preprocessing, records, None, BATCH, workers):
-        for views in images:
-            scores = engine.score([view[None] for view in views], tasks)
-            rows.append({task: torch.stack([one.logits[task] for one in scores]) for task in tasks})
+    with tqdm(total=len(records), desc="views", unit="image", mininterval=5) as progress:
+        for images in read_batches(engine.model.config.preprocessing, records, None, BATCH, workers):
+            for views in images:
+                scores = engine.score([view[None] for view in views], tasks)
+                rows.append({task: torch.stack([one.logits[task] for one in scores]) for task in tasks})
+            progress.update(len(images))
     return rows
 
 

@@ -191,7 +191,7 @@ def _scale(verdict: Authenticity) -> str:
     low, high, at = (
         100 * value for value in (verdict.thresholds.real, verdict.thresholds.generated, verdict.probability_generated)
     )
-    ticks = "".join(f'<span style="left:{place:.1f}%">{words.percent(place / 100)}</span>' for place in (low, high))
+    ticks = "".join(f'<span style="left:{place:.1f}%">{words.threshold(place / 100)}</span>' for place in (low, high))
     return (
         '<section><h3>How sure it is</h3><div class="it-scale" aria-hidden="true">'
         f'<div class="it-marker" style="left:{at:.1f}%"><b style="transform:translateX(-{at:.0f}%)">'

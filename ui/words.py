@@ -71,12 +71,17 @@ def percent(probability: float) -> str:
     return f"{probability * 100:.0f} %"
 
 
+def threshold(probability: float) -> str:
+    """Return where the verdict changes as it is set: of 96.5 % a rounded one would contradict some verdicts."""
+    return f"{probability * 100:.4g} %"
+
+
 def scale(answer: Authenticity) -> str:
     """Return what the scale of the probability shows."""
     low, high = answer.thresholds.real, answer.thresholds.generated
     return (
         f"The model gives {percent(answer.probability_generated)} that a machine made this picture. "
-        f"Up to {percent(low)} it says people and cameras, from {percent(high)} a machine; "
+        f"Up to {threshold(low)} it says people and cameras, from {threshold(high)} a machine; "
         "between them it does not decide."
     )
 

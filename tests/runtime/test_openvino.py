@@ -61,3 +61,42 @@ def test_weights_are_stored_in_fp16_where_that_changes_nothing(tmp_path, rounded
         assert found.numpy() == pytest.approx(reference, abs=2e-5)
     bytes_a_weight = (tmp_path / "network.bin").stat().st_size / sum(p.numel() for p in network.parameters())
     assert bytes_a_weight == pytest.approx(2 if rounded else 4, abs=0.2)
+
+
+def small_vit(path, in_int8: bool) -> np.ndarray:
+    """Write a small transformer, its matrices as int8 times a scale where wanted, and return what it should give."""
+    torch.manual_seed(0)
+    network = SMALL_VIT.build().eval()
+    if in_int8:
+        for tensor in network.state_dict().values():
+            if tensor.dim() == 2:
+                scale = tensor.abs().amax(1, keepdim=True) / 127
+                tensor.copy_(((tensor / scale).round() * scale).half().float())
+    preprocessing = Preprocessing(64, "bicubic", SMALL_VIT.mean, SMALL_VIT.std, (ViewRule(fraction=1.0),))
+    made = PixelNetwork(network, preprocessing)
+    save_network(to_openvino(made, 64), path)
+    with torch.inference_mode():
+        return made(torch.from_numpy(PIXELS))[1].numpy()
+
+
+PIXELS = np.random.default_rng(0).integers(0, 255, (1, 64, 64, 3), dtype=np.uint8)
+
+
+def test_weights_that_are_int8_times_a_scale_are_stored_so(tmp_path):
+    """A byte a weight, and the same results in fp32; in int8 the activations are rounded too."""
+    expected = small_vit(tmp_path / "network.xml", in_int8=True)
+    matrices = sum(p.numel() for p in SMALL_VIT.build().parameters() if p.dim() == 2)
+    others = sum(p.numel() for p in SMALL_VIT.build().parameters() if p.dim() != 2)
+    assert (tmp_path / "network.bin").stat().st_size < 1.1 * matrices + 4.1 * others
+    _, exact = OpenVinoRunner(tmp_path / "network.xml", "fp32", 1)(PIXELS)
+    assert exact.numpy() == pytest.approx(expected, abs=5e-3)
+    runner = OpenVinoRunner(tmp_path / "network.xml", "int8", 1)
+    _, rounded = runner(PIXELS)
+    cosine = (rounded.numpy() * expected).sum() / np.linalg.norm(rounded) / np.linalg.norm(expected)
+    assert runner.name == "openvino int8" and cosine > 0.99
+
+
+def test_int8_is_refused_for_a_network_without_any(tmp_path):
+    small_vit(tmp_path / "network.xml", in_int8=False)
+    with pytest.raises(RuntimeError, match="holds nothing in int8"):
+        OpenVinoRunner(tmp_path / "network.xml", "int8", 1)

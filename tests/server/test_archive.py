@@ -13,16 +13,19 @@ from server.archive import ArchiveError, admit, describe
 NETWORK = "model/network.fp32.bin"
 
 
+def written(folder: Path, name: str, network: bytes) -> Path:
+    """Write a small signed archive."""
+    (folder / f"{name}.py").write_text("pass\n")
+    (folder / "network").write_bytes(network)
+    path = folder / f"{name}-1.0.mar"
+    files = {f"{name}.py": folder / f"{name}.py", NETWORK: folder / "network"}
+    write_archive(path, name, "1.0", {"minWorkers": 1}, files, ["a"])
+    return path
+
+
 @pytest.fixture
 def archive(tmp_path) -> Path:
-    """A small signed archive."""
-    (tmp_path / "m.py").write_text("pass\n")
-    (tmp_path / "network").write_bytes(bytes(range(256)) * 400)
-    path = tmp_path / "m-1.0.mar"
-    write_archive(
-        path, "m", "1.0", {"minWorkers": 1}, {"m.py": tmp_path / "m.py", NETWORK: tmp_path / "network"}, ["a"]
-    )
-    return path
+    return written(tmp_path, "m", bytes(range(256)) * 400)
 
 
 def rewritten(archive: Path, change) -> Path:
@@ -113,3 +116,25 @@ def test_an_archive_of_another_key_is_refused(archive, tmp_path, monkeypatch):
 def test_an_archive_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ArchiveError, match=r"m-2\.0\.mar is not in"):
         admit(tmp_path / "m-2.0.mar", tmp_path / "store")
+
+
+def test_large_files_that_are_alike_lie_on_the_disk_once(tmp_path):
+    """So that workers of different models map the same memory. What is small, another or damaged has its own."""
+    store, network = tmp_path / "store", bytes(range(256)) * 8192
+    first, second = (admit(written(tmp_path, name, network), store).folder for name in ("m", "n"))
+    other = admit(written(tmp_path, "o", network[:-1] + b"x"), store).folder
+    small = [admit(written(tmp_path, name, b"small"), store).folder for name in ("p", "q")]
+    inodes = [(folder / NETWORK).stat().st_ino for folder in (first, second, other, *small)]
+    assert inodes[0] == inodes[1] and len(set(inodes)) == 4
+    (first / NETWORK).write_bytes(b"damaged")
+    third = admit(written(tmp_path, "r", network), store).folder
+    assert (third / NETWORK).read_bytes() == network
+    assert not list(store.rglob("*.link"))
+
+
+def test_a_damaged_archive_is_refused_though_its_files_are_there_already(tmp_path):
+    store, network = tmp_path / "store", bytes(range(256)) * 8192
+    admit(written(tmp_path, "m", network), store)
+    harmed = rewritten(written(tmp_path, "n", network), zeroed)
+    with pytest.raises(ArchiveError, match=f"{NETWORK} has SHA-256"):
+        admit(harmed, store)

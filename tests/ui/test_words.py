@@ -57,6 +57,11 @@ def test_no_probability_is_certain(probability, said):
     assert words.percent(probability) == said
 
 
+@pytest.mark.parametrize("threshold, said", [(0.17, "17 %"), (0.965, "96.5 %"), (1 - 0.78, "22 %"), (0.5, "50 %")])
+def test_a_threshold_is_named_as_it_is_set(threshold, said):
+    assert words.threshold(threshold) == said
+
+
 def test_the_scale_names_both_thresholds():
     said = words.scale(explanation().inferred.authenticity)
     assert re.findall(r"\d+ %", said) == ["90 %", "17 %", "83 %"]
