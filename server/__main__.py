@@ -36,6 +36,7 @@ from server.models_command import add_models, run_models
 from server.report import readable
 from server.samples import photograph
 from server.settings import CONFIG, ROOT, archive_files, instance_settings
+from server.sizing import this_machine
 from server.supervisor import DRAIN_TIMEOUT, LOG, PID, READY, STARTED, STATUS, Supervisor, started_with
 
 FOLDER = ROOT / ".server"
@@ -178,7 +179,9 @@ def run(folder: Path, changes: dict[str, str], workers: dict[str, int], source: 
 
 
 def print_versions(server: TorchServe) -> None:
-    """Print how each model is served."""
+    """Print how each model is served, and what that is sized by."""
+    if started := read_started(server.folder):
+        print(f"  Sized for {this_machine(started['settings'])}.")
     for name in server.model_names():
         print(f"  {name}: {summarise(server.describe(name))}")
 

@@ -27,6 +27,10 @@ class Machine:
         """The threads of one worker: a share of the cores where a GPU computes, one where the workers do."""
         return max(1, self.cores // (3 * self.gpus)) if self.gpus else 1
 
+    def __str__(self) -> str:
+        """Say what the rule goes by."""
+        return f"{self.cores} core(s) and {self.gpus or 'no'} GPU(s), {self.threads} thread(s) a worker"
+
 
 def this_machine(settings: Mapping[str, str] | None = None) -> Machine:
     """Count the cores that this process is allowed and the GPUs that TorchServe uses with these settings."""

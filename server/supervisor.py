@@ -290,6 +290,11 @@ class Supervisor:
             key: value for key, value in self.settings.items() if key != "allowed_urls"
         }  # narrowed to the new store
         settings = instance_settings(CONFIG, kept | changes)
+        logger.info("sized for %s", this_machine(self.settings))
+        for name, versions in described.items():
+            for version, one in versions.items():
+                batches = f"batches of {one['batchSize']} within {one['maxBatchDelay']} ms"
+                logger.info("%s %s: %d worker(s), %s", name, version, one["minWorkers"], batches)
         self.server.launch(settings, lambda line: logger.info("%s", line.strip()))
         self._heard = time.monotonic()
         logger.info("TorchServe starts, process %s", self.server.process and self.server.process.pid)

@@ -16,6 +16,7 @@ import server.__main__ as command_line
 from archive_scripts.build import write_archive
 from clients.rest import ask
 from server.instance import TorchServe, free_addresses
+from server.sizing import this_machine
 from tests.procedural import encoded
 from tests.releases import archive_of
 
@@ -114,6 +115,7 @@ def test_started_with_other_settings_it_says_so(serving, run, start_arguments):
 def test_status_says_what_runs(serving, run):
     status = run("status")
     assert f"process {serving.process.pid}" in status
+    assert f"Sized for {this_machine()}." in status and "thread(s) a worker" in status
     assert "authenticity: version 0.3, 1 of 1 worker(s), batches of 2 within 1 ms" in status
     assert "slow: version 1.0, 1 of 1 worker(s), batches of 1" in status and "Ready." in status
     assert "No gate runs (--no-gate)" in status
