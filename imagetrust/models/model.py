@@ -12,7 +12,7 @@ from torch import nn
 from imagetrust.files import file_sha256
 from imagetrust.models.backbone import Backbone, Network, Weights
 from imagetrust.models.config import PRETRAINED, WEIGHTS, Head, ModelConfig
-from imagetrust.models.int8_weights import unpacked
+from imagetrust.models.int8_weights import packed, unpacked
 from imagetrust.models.registry import backbone_of
 
 
@@ -62,7 +62,8 @@ class Model:
         _check(
             f"the pretrained {self.backbone.name}", hashlib.sha256(content).hexdigest(), self.config.pretrained_sha256
         )
-        return _with_prefix(safetensors.torch.load(content), prefix)
+        # As a serving folder has them, so that both compute with the same numbers.
+        return _with_prefix(unpacked(packed(safetensors.torch.load(content))), prefix)
 
     @functools.cached_property
     def pool(self) -> nn.Module:
@@ -127,4 +128,4 @@ def _read(file: Path, prefix: str) -> Weights:
 
 
 def _with_prefix(weights: Weights, prefix: str) -> Weights:
-    return {name.removeprefix(prefix): tensor.float() for name, tensor in weights.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}

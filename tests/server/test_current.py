@@ -1,9 +1,12 @@
 """The release that the archives serve, by the real server: what the others test on a small network holds for it too."""
 
+import os
+import time
+
 import pytest
 import torch
 
-from archive_scripts.build import build
+from archive_scripts.build import ENDPOINTS, build
 from archive_scripts.prepare import prepare
 from clients.rest import ask
 from imagetrust.models.model import Model
@@ -14,6 +17,9 @@ from tests.procedural import encoded
 from tests.releases import CURRENT, archive_of
 from training.augment import ServedViews
 from training.data import Images, Record
+
+MAX_SECONDS = 30  # from the start to the last worker's being ready
+MAX_MEGABYTES = 2500  # of Java and the four workers of two cores, what they share counted once (PSS)
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +71,28 @@ def test_its_heat_map_covers_the_image(running, photo):
     heatmap = answer["inferred"]["heatmap"]
     assert len(heatmap["values"]) == heatmap["rows"] and min(map(min, heatmap["values"])) >= 0
     assert max(map(max, heatmap["values"])) == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) > 2, reason="the budget is for two cores; this machine has more")
+def test_start_and_memory_stay_within_budget(serving, tmp_path_factory, photo):
+    """Of all endpoints with the workers of the rule, once each worker has computed again what is close to changing."""
+    store, folder = tmp_path_factory.mktemp("store"), tmp_path_factory.mktemp("s")
+    for endpoint in ENDPOINTS:
+        build(serving, endpoint, store)
+    begin = time.monotonic()
+    server = start_server(
+        folder, store, load_models=",".join(archive_of(endpoint, CURRENT.name) for endpoint in ENDPOINTS)
+    )
+    seconds = time.monotonic() - begin
+    try:
+        for size in ((1000, 700), (400, 600)):
+            data = encoded(photo.resize(size), "JPEG", quality=90)
+            for endpoint in ENDPOINTS:
+                for _ in range(4):
+                    assert ask(server.addresses.inference, endpoint, data, server.token("inference"))[0] == 200
+        processes = [server.process, *server.process.children(recursive=True)]
+        megabytes = sum(process.memory_full_info().pss for process in processes) / 1e6
+        assert seconds < MAX_SECONDS and megabytes < MAX_MEGABYTES, f"{seconds:.1f} s, {megabytes:.0f} MB"
+        print(f"ready after {seconds:.1f} s, {megabytes:.0f} MB in {len(processes)} processes")
+    finally:
+        server.stop()
