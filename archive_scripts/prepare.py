@@ -43,7 +43,7 @@ def prepare(release: Path, folder: Path, trust_anchors: Path | None = None) -> M
         gate = Gate.read(release, config.weights_sha256)
     except ValueError as error:
         raise BuildError(str(error)) from error
-    if gate and (failures := _failures(gate, release)):
+    if gate and (failures := _failures(gate, release, backbone_of(config.backbone).quantised)):
         raise BuildError(
             f"{release / GATE} does not pass: {'; '.join(failures)}.\n"
             "Run training.quantise again, or remove the file to serve in fp32."
@@ -84,10 +84,13 @@ def _with_pretrained(config: ModelConfig, folder: Path) -> ModelConfig:
     return msgspec.structs.replace(config, pretrained_sha256=file_sha256(folder / PRETRAINED))
 
 
-def _failures(gate: Gate, release: Path) -> list[str]:
-    """Why the fast precisions of a gate may not be served; empty where they may."""
+def _failures(gate: Gate, release: Path, quantised: bool) -> list[str]:
+    """Why the fast precisions of a gate may not be served; empty where they may.
+
+    quantised: whether int8 takes a network of its own (imagetrust.models.backbone).
+    """
     lines = [f"{precision}: {line}" for precision in gate.margins for line in gate.failures(precision)]
-    if "int8" in gate.margins and INT8_NETWORK not in gate.files:
+    if quantised and "int8" in gate.margins and INT8_NETWORK not in gate.files:
         lines.append(f"{INT8_NETWORK} is not described")
     for name, digest in gate.files.items():
         if not (release / name).is_file():

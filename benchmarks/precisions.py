@@ -39,7 +39,7 @@ AT_ONCE, IN_TURN = "all views", "in turn"
 
 
 def engines(serving: Path) -> dict[str, Engine]:
-    """Return an engine for each precision to be had, with all views at once and, where heads say when, in turn."""
+    """Return an engine for each precision to be had, with all views at once and, where settled, in turn."""
     found = {}
     for precision in [one for one in CPU_PRECISIONS if one != "auto"]:
         model = Model(serving)
@@ -47,11 +47,10 @@ def engines(serving: Path) -> dict[str, Engine]:
         if engine.name != f"openvino {precision}":
             print(f"{precision} is left out: this processor or the gate gives {engine.name}")
             continue
-        heads = {task: msgspec.structs.replace(head, settled=None) for task, head in model.config.heads.items()}
         plain = Model(serving)
-        plain.config = msgspec.structs.replace(model.config, heads=heads)
+        plain.config = msgspec.structs.replace(model.config, settled={})
         found[f"{precision}, {AT_ONCE}"] = Engine(engine.name, plain, engine.fast, engine.exact, engine.margins)
-        if model.config.heads[TASK].settled is not None:
+        if TASK in model.config.settled:
             found[f"{precision}, {IN_TURN}"] = engine
     return found
 

@@ -2,6 +2,8 @@
 
 import functools
 
+from torch import nn
+
 from imagetrust.models.backbone import Backbone
 from imagetrust.models.vit import LaterBlocks, Tokens
 
@@ -9,7 +11,7 @@ _TIMM = "vit_tiny_patch16_224"
 SMALL_VIT = Backbone(
     name="small_vit",
     features=functools.partial(Tokens, _TIMM, 11, (10,)),
-    pool=functools.partial(LaterBlocks, _TIMM, 1, 1),
+    pool=functools.partial(LaterBlocks, 192, 3, 1, 1, nn.GELU, 1e-6),
     layout="tokens",
     channels=3 * 192,
     mean=(0.5, 0.5, 0.5),

@@ -89,15 +89,12 @@ def calibrated(
             model.config.heads[task], temperature=temperature, thresholds=thresholds, thresholds_hold=hold
         )
     model.config = msgspec.structs.replace(model.config, heads=heads)
-    heads = {
-        task: msgspec.structs.replace(one, settled=settled_margin(model, task, whole_views))
-        for task, one in heads.items()
-    }
+    settled = {task: margin for task in TASKS if (margin := settled_margin(model, task, whole_views)) is not None}
     curves = run / CURVES
     return msgspec.structs.replace(
         model.config,
         version=version,
-        heads=heads,
+        settled=settled,
         training=Training(
             seed=recipe.seed,
             commands=(f"python -m training.release {shlex.join(sys.argv[1:])}",),

@@ -45,15 +45,12 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A linear head of one task. `temperature` divides its logits before softmax (Guo et al. 2017, arXiv 1706.04599).
 
     thresholds_hold: whether calibration could show the error rates that the thresholds are chosen for.
-    settled: in calibrated log odds; an answer that is so far from changing after some of an image's views is given
-        without the others. None: every view is looked at.
     """
 
     classes: tuple[str, ...]
     temperature: Annotated[float, msgspec.Meta(gt=0)] = 1.0
     thresholds: Thresholds | None = None
     thresholds_hold: bool | None = None
-    settled: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
 
 class DataSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,6 +85,8 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     backbone: a name of imagetrust.models.registry. weights_sha256: of the weights file beside the description.
     pretrained_sha256: of the pretrained backbone (imagetrust.models.model.pretrained_file) whose weights it takes where
         its own file has none; None: its own file has all.
+    settled: by task, in calibrated log odds; an answer that is so far from changing after some of an image's views is
+        given without the others. Of a task that is not there every view is looked at.
     reference: by the name of a set of images that the model has not learnt from, how its answers and their sizes are
         spread (training.reference); what is served is compared with it.
     """
@@ -99,6 +98,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     weights_sha256: Digest
     pretrained_sha256: Digest | None = None
     training: Training | None = None
+    settled: dict[str, Annotated[float, msgspec.Meta(gt=0)]] = {}
     reference: dict[str, Reference] = {}
 
     def __post_init__(self) -> None:

@@ -1,10 +1,12 @@
 """CLIP's Vision Transformer B/16 (Dosovitskiy et al. 2020, arXiv 2010.11929; Radford et al. 2021, arXiv 2103.00020)."""
 
 import functools
+from collections import OrderedDict
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from imagetrust.models import clip
 from imagetrust.models.backbone import Backbone, Weights, timm_model
@@ -33,16 +35,67 @@ class Tokens(nn.Module):
         return torch.cat([*tapped, tokens], dim=1)
 
 
+class QuickGELU(nn.Module):
+    """CLIP's activation: x * sigmoid(1.702 x)."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the activations."""
+        return features * torch.sigmoid(1.702 * features)
+
+
+class _Attention(nn.Module):
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        count, length, channels = tokens.shape
+        split = self.qkv(tokens).reshape(count, length, 3, self.heads, channels // self.heads)
+        queries, keys, values = split.permute(2, 0, 3, 1, 4)
+        seen = functional.scaled_dot_product_attention(queries, keys, values)
+        mixed: torch.Tensor = self.proj(seen.transpose(1, 2).reshape(count, length, channels))
+        return mixed
+
+
+class _Block(nn.Module):
+    """timm's block of a Vision Transformer, with its parameters' names. A worker needs no more of timm than this."""
+
+    def __init__(self, channels: int, heads: int, activation: type[nn.Module], epsilon: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels, epsilon)
+        self.attn = _Attention(channels, heads)
+        self.norm2 = nn.LayerNorm(channels, epsilon)
+        self.mlp = nn.Sequential(
+            OrderedDict(fc1=nn.Linear(channels, 4 * channels), act=activation(), fc2=nn.Linear(4 * channels, channels))
+        )
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        tokens = tokens + self.attn(self.norm1(tokens))
+        changed: torch.Tensor = tokens + self.mlp(self.norm2(tokens))
+        return changed
+
+
 class LaterBlocks(nn.Module):
     """The blocks after those: tokens to the embedding (N, channels), [CLS] after every block that is tapped or here.
 
-    depth: how many blocks. taps: how many blocks of `Tokens` were tapped besides its last.
+    channels, heads, activation, epsilon: of a block. depth: how many blocks. taps: how many blocks of `Tokens` were
+    tapped besides its last.
     """
 
-    def __init__(self, timm_name: str, depth: int, taps: int = 0) -> None:
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        depth: int,
+        taps: int = 0,
+        activation: type[nn.Module] = QuickGELU,
+        epsilon: float = 1e-5,
+    ) -> None:
         super().__init__()
-        vit: Any = timm_model(timm_name, depth=depth)
-        self.blocks, self.taps = vit.blocks, taps
+        self.blocks = nn.Sequential(*(_Block(channels, heads, activation, epsilon) for _ in range(depth)))
+        self.taps = taps
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return the embedding."""
@@ -57,7 +110,7 @@ class LaterBlocks(nn.Module):
 # Heads on [CLS] after blocks 5 to 12 do better on sources that they have not seen than on the last alone: what tells
 # how an image was made lies in the middle blocks (docs/decisions/036). The heat map is of block 11
 # (docs/decisions/040).
-_TIMM = "vit_base_patch16_clip_quickgelu_224"
+_TIMM, _CHANNELS = "vit_base_patch16_clip_quickgelu_224", 768
 _FEATURES, _TAPS = 11, (5, 6, 7, 8, 9, 10)
 
 
@@ -79,9 +132,9 @@ def _pretrained() -> Weights:
 BACKBONE = Backbone(
     name="clip_vit_b16",
     features=functools.partial(Tokens, _TIMM, _FEATURES, _TAPS),
-    pool=functools.partial(LaterBlocks, _TIMM, clip.BLOCKS - _FEATURES, len(_TAPS)),
+    pool=functools.partial(LaterBlocks, _CHANNELS, 12, clip.BLOCKS - _FEATURES, len(_TAPS)),
     layout="tokens",
-    channels=768 * (len(_TAPS) + 1 + clip.BLOCKS - _FEATURES),
+    channels=_CHANNELS * (len(_TAPS) + 1 + clip.BLOCKS - _FEATURES),
     mean=(0.48145466, 0.4578275, 0.40821073),
     std=(0.26862954, 0.26130258, 0.27577711),
     input_size=224,

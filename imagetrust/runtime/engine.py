@@ -67,10 +67,10 @@ class Engine:
     def score(self, images: Sequence[NDArray[np.uint8]], tasks: Collection[str]) -> list[Scores]:
         """Score the views (views, size, size, 3) of each image, one or more, for these tasks.
 
-        Where the heads say from when on an answer is settled, an image's views are looked at in turn until it is. The
-        views of all images that are looked at next go through the network together.
+        Where the description says from when on answers are settled, an image's views are looked at in turn until they
+        are. The views of all images that are looked at next go through the network together.
         """
-        limits = {task: limit for task in tasks if (limit := self.model.config.heads[task].settled) is not None}
+        limits = {task: limit for task, limit in self.model.config.settled.items() if task in tasks}
         in_turn = len(limits) == len(tasks)
         scores = self._run(self.fast, [views[:1] for views in images] if in_turn else images)
         following = [index for index, one in enumerate(scores) if one.views < len(images[index])]

@@ -160,10 +160,9 @@ def test_a_precision_that_the_device_does_not_offer_is_refused(serving_folder, d
 
 
 def in_turn(model, limit, margin=0.1, spoil=lambda embeddings: embeddings):
-    """An engine whose heads call an answer settled beyond a limit, and how many views either runner was given."""
-    heads = {name: msgspec.structs.replace(head, settled=limit) for name, head in model.config.heads.items()}
+    """An engine that calls an answer settled beyond a limit, and how many views either runner was given."""
     other = Model(model.folder)
-    other.config = msgspec.structs.replace(model.config, heads=heads)
+    other.config = msgspec.structs.replace(model.config, settled=dict.fromkeys(TASKS, limit) if limit else {})
     exact = TorchRunner(PixelNetwork(model.network, model.config.preprocessing), model.device)
     asked = {"fast": [], "exact": []}
 
