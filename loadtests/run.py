@@ -70,16 +70,17 @@ def build_archives(store: Path, release: Path | None = None) -> None:
 
 
 @contextmanager
-def own_server(logs: Path, workers: dict[str, int]) -> Iterator[TorchServe]:
+def own_server(logs: Path, workers: dict[str, int], release: Path | None = None) -> Iterator[TorchServe]:
     """Build the archives, start a server on free ports beside any that runs, and stop it when the block ends.
 
     logs: folder that gets the server's logs. workers: of each endpoint, where not the number that the server chooses.
+    release: whose archives; those that are served where not given.
     Raises ServerError where the archives cannot be built or the server does not start.
     """
     # A short path in the system's folder: the workers' sockets lie in it, whose paths may have 107 bytes.
     with tempfile.TemporaryDirectory(prefix="load-") as folder:
         store = Path(folder) / "model_store"
-        build_archives(store)
+        build_archives(store, release)
         server = TorchServe(Path(folder) / "server")
         try:
             server.start(changes={"model_store": str(store)} | free_addresses(), workers=workers)
@@ -143,10 +144,12 @@ def measure_throughput(asked: Asked, out: Path, mixed: list[str], warm_up: float
     return sum(warm_up <= second < warm_up + counted for second in answered) / counted
 
 
-def run(scenario: str, minutes: float, throughput: float | None, workers: dict[str, int], out: Path) -> list[Gate]:
+def run(
+    scenario: str, minutes: float, throughput: float | None, workers: dict[str, int], out: Path, release: Path | None
+) -> list[Gate]:
     """Run a scenario, write its files into `out` and print its results. Return its gates.
 
-    throughput: requests a second at a load of 1, or None to measure it first. workers: see `own_server`.
+    throughput: requests a second at a load of 1, or None to measure it first. workers, release: see `own_server`.
     Raises ServerError or LocustError where the run cannot be made.
     """
     stages = SCENARIOS[scenario][0](minutes)
@@ -155,7 +158,7 @@ def run(scenario: str, minutes: float, throughput: float | None, workers: dict[s
     conditions = machine(PACKAGES)
     print("Making the images that are missing, and starting a server ...", flush=True)
     mix.make_images()
-    with own_server(out / "server_logs", workers) as server:
+    with own_server(out / "server_logs", workers, release) as server:
         if measured := throughput is None:
             print("Measuring the throughput ...", flush=True)
             throughput = measure_throughput(directly(server), out, mixed, WARM_UP, COUNTED)
@@ -173,7 +176,8 @@ def run(scenario: str, minutes: float, throughput: float | None, workers: dict[s
     replace_json(
         out / "summary.json",
         {"scenario": scenario, "seconds": seconds, "throughput": throughput, "throughput_measured": measured,
-         "workers": workers, "conditions": conditions, "processor_seconds": spent, **tables,
+         "workers": workers, "release": release and release.name, "conditions": conditions, "processor_seconds": spent,
+         **tables,
          "gates": [asdict(gate) for gate in gates]},
     )  # fmt: skip
     tables["gates"] = [asdict(gate) | {"passed": _VERDICTS[gate.passed]} for gate in gates]
@@ -239,6 +243,7 @@ def main() -> None:
                         help="requests a second of the server, instead of measuring them")  # fmt: skip
     parser.add_argument("--workers", action="append", default=[], type=_workers, metavar="ENDPOINT=N",
                         help="workers of an endpoint")  # fmt: skip
+    parser.add_argument("--release", type=Path, help="a release's folder; those that are served where not given")
     parser.add_argument("--out", type=Path, help="folder of the results; by default one under runs/load")
     arguments = parser.parse_args()
     for name in ("minutes", "throughput"):
@@ -249,7 +254,8 @@ def main() -> None:
     os.environ["NO_PROXY"] = "127.0.0.1"  # the server is on this machine
     exit_on_signals(status=2)
     try:
-        gates = run(arguments.scenario, minutes, arguments.throughput, dict(arguments.workers), out.resolve())
+        release = arguments.release and arguments.release.resolve()
+        gates = run(arguments.scenario, minutes, arguments.throughput, dict(arguments.workers), out.resolve(), release)
     except (ServerError, LocustError) as error:
         print(f"error: {error}")
         sys.exit(2)

@@ -17,13 +17,13 @@ def test_a_short_run_against_the_real_server(server, tmp_path, monkeypatch):
     """Whether its gates pass depends on what else the machine does; that all are judged and written does not."""
 
     @contextmanager
-    def shared_server(logs, workers):
+    def shared_server(logs, workers, release):
         yield server
 
     monkeypatch.setattr(run, "own_server", shared_server)
     monkeypatch.setattr(run.mix, "make_images", lambda: None)
     monkeypatch.setattr(run, "SLACK", 6)
-    gates = {gate.name: gate for gate in run.run("constant", 0.1, 10, {}, tmp_path)}
+    gates = {gate.name: gate for gate in run.run("constant", 0.1, 10, {}, tmp_path, None)}
     assert gates["unexpected failures"].passed, gates["unexpected failures"].value
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert [gate["name"] for gate in summary["gates"]] == list(gates)
