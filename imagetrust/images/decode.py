@@ -19,6 +19,7 @@ from imagetrust import limits
 from imagetrust.errors import RequestError
 from imagetrust.images.damage import readable_files
 from imagetrust.images.decoding_memory import decoding_bytes, is_animated_webp
+from imagetrust.images.jpeg_scans import at_an_eighth
 from imagetrust.images.unsupported import frame_fault, tiff_layout, unsupported_kind
 
 pi_heif.register_heif_opener()
@@ -200,6 +201,9 @@ def _load(data: bytes, readable: IO[bytes], min_side: int | None) -> tuple["_Hea
         is_turned = exif.get(_ORIENTATION, 1) in _UPRIGHT
         _check_memory(stored_size, decoding_bytes(opened, data, stored_size, is_turned))
         reduced_from = stored_size if opened.size != stored_size else None
+        is_eighth = picture_format == "JPEG" and opened.width == -(-stored_size[0] // 8)
+        if is_eighth and "progressive" in opened.info and (shorter := at_an_eighth(data)):
+            opened.fp = shorter
         covered = _first_frame(opened, data)
         if picture_format == "WEBP" and not is_animated_webp(data):
             image = _still_webp(data)
