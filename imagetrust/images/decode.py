@@ -42,7 +42,8 @@ _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # further tags, and the secon
 _REFUSED_BY_LIBRARY = re.compile("unsupported|not supported|not yet supported|cannot handle", re.IGNORECASE)
 # Of a JPEG. Pillow joins their contents with a copy for each, which takes seconds for ten thousand.
 _MAX_EXIF_SEGMENTS = 64
-_BAND_PIXELS = 500_000  # how much of an image is converted at a time: a few megabytes
+_BAND_PIXELS = 100_000  # how much of an image is converted at a time: what a core's own cache holds
+_EVERY_CHANNEL = np.uint32(0x01010101)
 
 
 @dataclass(frozen=True)
@@ -300,14 +301,10 @@ def _still_webp(data: bytes) -> Image.Image:
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise OSError("the WebP data are truncated or broken")
-    has_alpha = pixels.shape[2] == 4
-    canvas = Image.new("RGB", (pixels.shape[1], pixels.shape[0]))
-    rows = max(1, _BAND_PIXELS // canvas.width)
-    for top in range(0, canvas.height, rows):
-        order = cv2.COLOR_BGRA2RGBA if has_alpha else cv2.COLOR_BGR2RGB
-        band = Image.fromarray(cv2.cvtColor(pixels[top : top + rows], order))
-        canvas.paste(_on_white(band) if has_alpha else band, (0, top))
-    return canvas
+    pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGBA)
+    size = (pixels.shape[1], pixels.shape[0])
+    stored_alike = Image.frombuffer("RGBA", size, pixels, "raw", "RGBA", 0, 1)
+    return _opaque(Image.fromarrow(stored_alike, "RGBA", size))  # unlike the other, this one may be changed in place
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
@@ -319,18 +316,33 @@ def _bands(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Imag
 
 
 def _on_white(band: Image.Image) -> Image.Image:
-    layered = band.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")
+    """Show what is transparent on white; return RGBA, all of it opaque.
+
+    A channel is c * a + 255 * (1 - a), rounded once: as the second term is whole, that is the rounded first one, which
+    the conversion to RGBa gives, and the second. The same pixels as by Image.alpha_composite, at a third of its time.
+    """
+    layered = band if band.mode == "RGBA" else band.convert("RGBA")
+    if layered.getchannel("A").getextrema()[0] == 255:
+        return layered
+    multiplied = np.asarray(layered.convert("RGBa")).view("<u4")
+    opaque = multiplied + (~multiplied >> 24) * _EVERY_CHANNEL
+    return Image.frombuffer("RGBA", band.size, opaque, "raw", "RGBA", 0, 1)
 
 
 def _opaque(image: Image.Image) -> Image.Image:
     """Grey of more than 8 bits is scaled to L, not clipped; what is transparent is shown on white, as a browser would.
 
-    Works by bands, and where the pixels take as much room afterwards, in place.
+    Works by bands, and where the pixels take as much room afterwards, in place; of a palette on its colours alone.
     """
     if image.mode.startswith(("I", "F")):
         return _to_eight_bits(image)
     if image.mode not in ("RGBA", "LA", "PA", "La", "RGBa") and "transparency" not in image.info:
+        return image
+    if image.mode in ("P", "L"):
+        colours = image.crop((0, 0, 256, 1))
+        colours.putdata(range(256))
+        image.putpalette(_on_white(colours).convert("RGB").tobytes())
+        del image.info["transparency"]
         return image
     in_place = image.mode in ("RGB", "RGBA")
     canvas = image if in_place else Image.new("L" if image.mode == "LA" else "RGB", image.size)
