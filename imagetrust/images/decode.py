@@ -301,10 +301,11 @@ def _still_webp(data: bytes) -> Image.Image:
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise OSError("the WebP data are truncated or broken")
-    pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGBA)
+    has_alpha = pixels.shape[2] == 4
+    pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if has_alpha else cv2.COLOR_BGR2RGBA)
     size = (pixels.shape[1], pixels.shape[0])
-    stored_alike = Image.frombuffer("RGBA", size, pixels, "raw", "RGBA", 0, 1)
-    return _opaque(Image.fromarrow(stored_alike, "RGBA", size))  # unlike the other, this one may be changed in place
+    shared = Image.frombuffer("RGBA", size, pixels, "raw", "RGBA", 0, 1)
+    return _opaque(Image.fromarrow(shared, "RGBA", size)) if has_alpha else shared  # the former may be changed in place
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
