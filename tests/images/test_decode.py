@@ -147,6 +147,7 @@ def test_transparency_of_every_kind_is_what_pillow_composes(mode, size, orientat
         expected = expected.transpose(turn[orientation])
     decoded = decode(data).image
     assert decoded.mode == "RGB" and decoded.size == expected.size and decoded.tobytes() == expected.tobytes()
+    assert mode in ("1", "RGB") or "transparency" not in decoded.info
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "TIFF"])

@@ -4,6 +4,7 @@ import io
 import re
 import time
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -52,6 +53,19 @@ def test_the_pixels_are_those_of_all_scans(size, mode, subsampling, options):
     assert len(scan_headers(shorter)) < len(scan_headers(data))
     decoded = decode(data, 32)
     assert decoded.size == size and decoded.image.tobytes() == plain(data).tobytes()
+
+
+@pytest.mark.parametrize("size", [(256, 257), (1456, 1456)])
+@pytest.mark.parametrize("options", [{}, {"restart_marker_blocks": 7}])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
+def test_the_shorter_file_is_whole(capfd, size, subsampling, options):
+    """OpenCV lets libjpeg complain of what is missing or odd."""
+    data = encoded(picture(*size), "JPEG", **PROGRESSIVE | {"subsampling": subsampling} | options)
+    shorter = at_an_eighth(data).read()
+    assert cv2.imdecode(np.frombuffer(shorter, np.uint8), cv2.IMREAD_COLOR).shape == (*size[::-1], 3)
+    assert capfd.readouterr().err == ""
+    cv2.imdecode(np.frombuffer(shorter[:-3] + b"\xff\xd9", np.uint8), cv2.IMREAD_COLOR)
+    assert "Corrupt JPEG data" in capfd.readouterr().err
 
 
 def test_runs_of_more_blocks_than_one_code_holds():
