@@ -346,7 +346,7 @@ def _opaque(image: Image.Image) -> Image.Image:
         del image.info["transparency"]
         return image
     in_place = image.mode in ("RGB", "RGBA")
-    canvas = image if in_place else Image.new("L" if image.mode == "LA" else "RGB", image.size)
+    canvas = image if in_place else Image.new("L" if image.mode == "LA" else "RGB", image.size, None)
     for box, band in _bands(image):
         canvas.paste(_on_white(band).convert(canvas.mode), box)
     return canvas
