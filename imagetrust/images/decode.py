@@ -91,8 +91,8 @@ def decode(data: bytes, min_side: int | None = None) -> DecodedImage:
     """Decode one file: the first frame where there are several.
 
     min_side: a shorter side, in pixels, that is enough. A JPEG is then decoded at 1/2, 1/4 or 1/8 of its size as long
-        as that much is left, which saves most of the time and memory of a large one. All of it where not
-        given.
+        as that much is left, which saves most of the time and memory of a large one; at 1/8 a progressive one without
+        the scans that decide on nothing there. All of it where not given.
     A PNG's ancillary chunks are left out where they do not decide on the pixels or their checksum is wrong, as libpng
     does. A JPEG without an end marker is decoded where all of its pixels are there.
     Raises RequestError where the file is empty, too large, of an unknown or unsupported format, broken, or outside the
