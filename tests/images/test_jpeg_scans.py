@@ -1,6 +1,7 @@
 """A progressive JPEG at an eighth of its size has the pixels that libjpeg makes of all of its scans."""
 
 import io
+import itertools
 import re
 import time
 
@@ -73,6 +74,26 @@ def test_runs_of_more_blocks_than_one_code_holds():
     data = encoded(Image.effect_noise((1456, 1456), 60), "JPEG", **PROGRESSIVE)
     assert b"\xff\0" in at_an_eighth(data).read()[-30:]
     assert decode(data, 182).image.tobytes() == plain(data).tobytes()
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        (0, 6, 1, 4, 5, 9, 2, 7, 3, 8),  # the means in full first, then a component after the other
+        (0, 6, 3, 8, 2, 7, 1, 4, 5, 9),  # colour first
+        (0, 4, 1, 5, 9, 2, 7, 3, 8, 6),  # the means' last bit last
+    ],
+)
+def test_scans_in_another_order(order):
+    """As other encoders write them. A scan is moved with the tables before it."""
+    data = encoded(picture(264, 320), "JPEG", **PROGRESSIVE)
+    read = read_scans(data)
+    stops = [data.index(b"\xff\xc4"), *(scan.stop for scan in read.scans)]
+    parts = [data[begin:end] for begin, end in itertools.pairwise(stops)]
+    moved = data[: stops[0]] + b"".join(parts[number] for number in order) + data[read.end :]
+    assert decode(moved).image.tobytes() == decode(data).image.tobytes()
+    assert len(at_an_eighth(moved).read()) < len(data) / 2
+    assert decode(moved, 33).image.tobytes() == plain(data).tobytes()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
