@@ -8,6 +8,8 @@ import time
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from imagetrust.errors import RequestError
@@ -155,6 +157,26 @@ def test_a_scan_that_libjpeg_refuses_is_refused(at, value):
     with pytest.raises(RequestError) as caught:
         decode(bytes(data), 33)
     assert caught.value.code == "broken_picture"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 255)), min_size=1, max_size=4), st.booleans())
+def test_no_damage_changes_what_is_seen(changes, is_full_colour):
+    """Damage in what is left out is passed over; any other gives the same pixels, or the same refusal."""
+    damaged = bytearray(encoded(picture(256, 257), "JPEG", **PROGRESSIVE | {"subsampling": 0 if is_full_colour else 2}))
+    for position, value in changes:
+        damaged[position % len(damaged)] = value
+
+    def outcome() -> bytes | str:
+        try:
+            return decode(bytes(damaged), 32).image.tobytes()
+        except RequestError as error:
+            return error.code
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(decoding, "at_an_eighth", lambda data: None)
+        whole = outcome()
+    assert outcome() == whole or whole == "broken_picture"
 
 
 def test_other_sizes_and_kinds_are_decoded_from_the_whole_file(monkeypatch):
