@@ -26,15 +26,21 @@ def encode(name: str, width: int, height: int, file_format: str = "JPEG", grain:
     grain: standard deviation of the noise that is added, in levels of 255; it stands in for the fine detail that
     resizing takes away.
     """
+    buffer = io.BytesIO()
+    options = {"subsampling": "4:2:0"} if file_format == "JPEG" else {}
+    picture(name, width, height, grain).save(buffer, file_format, quality=QUALITY, **options)
+    return buffer.getvalue()
+
+
+def picture(name: str, width: int, height: int, grain: float = 0.0) -> Image.Image:
+    """Return one of PHOTOGRAPHS at a size, RGB. grain: as of `encode`."""
     with Image.open(photograph(name)) as opened:
         image = _at_size(opened.convert("RGB"), (width, height))
-    if grain:
-        pixels = np.asarray(image, dtype=np.float32)
-        noise = np.random.default_rng(0).normal(0, grain, pixels.shape).astype(np.float32)
-        image = Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8))
-    buffer = io.BytesIO()
-    image.save(buffer, file_format, quality=QUALITY, **({"subsampling": "4:2:0"} if file_format == "JPEG" else {}))
-    return buffer.getvalue()
+    if not grain:
+        return image
+    pixels = np.asarray(image, dtype=np.float32)
+    noise = np.random.default_rng(0).normal(0, grain, pixels.shape).astype(np.float32)
+    return Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8))
 
 
 def _at_size(image: Image.Image, size: tuple[int, int]) -> Image.Image:

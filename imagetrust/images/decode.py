@@ -19,6 +19,7 @@ from imagetrust import limits
 from imagetrust.errors import RequestError
 from imagetrust.images.damage import readable_files
 from imagetrust.images.decoding_memory import decoding_bytes, is_animated_webp
+from imagetrust.images.jpeg_scans import at_an_eighth
 from imagetrust.images.unsupported import frame_fault, tiff_layout, unsupported_kind
 
 pi_heif.register_heif_opener()
@@ -41,7 +42,8 @@ _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # further tags, and the secon
 _REFUSED_BY_LIBRARY = re.compile("unsupported|not supported|not yet supported|cannot handle", re.IGNORECASE)
 # Of a JPEG. Pillow joins their contents with a copy for each, which takes seconds for ten thousand.
 _MAX_EXIF_SEGMENTS = 64
-_BAND_PIXELS = 500_000  # how much of an image is converted at a time: a few megabytes
+_BAND_PIXELS = 100_000  # how much of an image is converted at a time: what a core's own cache holds
+_EVERY_CHANNEL = np.uint32(0x01010101)
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,8 @@ def decode(data: bytes, min_side: int | None = None) -> DecodedImage:
     """Decode one file: the first frame where there are several.
 
     min_side: a shorter side, in pixels, that is enough. A JPEG is then decoded at 1/2, 1/4 or 1/8 of its size as long
-        as that much is left, which saves most of the time and memory of a large one. All of it where not
-        given.
+        as that much is left, which saves most of the time and memory of a large one; at 1/8 a progressive one without
+        the scans that decide on nothing there. All of it where not given.
     A PNG's ancillary chunks are left out where they do not decide on the pixels or their checksum is wrong, as libpng
     does. A JPEG without an end marker is decoded where all of its pixels are there.
     Raises RequestError where the file is empty, too large, of an unknown or unsupported format, broken, or outside the
@@ -200,6 +202,9 @@ def _load(data: bytes, readable: IO[bytes], min_side: int | None) -> tuple["_Hea
         is_turned = exif.get(_ORIENTATION, 1) in _UPRIGHT
         _check_memory(stored_size, decoding_bytes(opened, data, stored_size, is_turned))
         reduced_from = stored_size if opened.size != stored_size else None
+        is_eighth = picture_format == "JPEG" and opened.width == -(-stored_size[0] // 8)
+        if is_eighth and "progressive" in opened.info and (shorter := at_an_eighth(data)):
+            opened.fp = shorter
         covered = _first_frame(opened, data)
         if picture_format == "WEBP" and not is_animated_webp(data):
             image = _still_webp(data)
@@ -297,13 +302,10 @@ def _still_webp(data: bytes) -> Image.Image:
     if pixels is None:
         raise OSError("the WebP data are truncated or broken")
     has_alpha = pixels.shape[2] == 4
-    canvas = Image.new("RGB", (pixels.shape[1], pixels.shape[0]))
-    rows = max(1, _BAND_PIXELS // canvas.width)
-    for top in range(0, canvas.height, rows):
-        order = cv2.COLOR_BGRA2RGBA if has_alpha else cv2.COLOR_BGR2RGB
-        band = Image.fromarray(cv2.cvtColor(pixels[top : top + rows], order))
-        canvas.paste(_on_white(band) if has_alpha else band, (0, top))
-    return canvas
+    pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if has_alpha else cv2.COLOR_BGR2RGBA)
+    size = (pixels.shape[1], pixels.shape[0])
+    shared = Image.frombuffer("RGBA", size, pixels, "raw", "RGBA", 0, 1)
+    return _opaque(Image.fromarrow(shared, "RGBA", size)) if has_alpha else shared  # the former may be changed in place
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
@@ -315,21 +317,36 @@ def _bands(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Imag
 
 
 def _on_white(band: Image.Image) -> Image.Image:
-    layered = band.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")
+    """Show what is transparent on white; return RGBA, all of it opaque.
+
+    A channel is c * a + 255 * (1 - a), rounded once: as the second term is whole, that is the rounded first one, which
+    the conversion to RGBa gives, and the second. The same pixels as by Image.alpha_composite, at a third of its time.
+    """
+    layered = band if band.mode == "RGBA" else band.convert("RGBA")
+    if layered.getchannel("A").getextrema()[0] == 255:
+        return layered
+    multiplied = np.asarray(layered.convert("RGBa")).view("<u4")
+    opaque = multiplied + (~multiplied >> 24) * _EVERY_CHANNEL
+    return Image.frombuffer("RGBA", band.size, opaque, "raw", "RGBA", 0, 1)
 
 
 def _opaque(image: Image.Image) -> Image.Image:
     """Grey of more than 8 bits is scaled to L, not clipped; what is transparent is shown on white, as a browser would.
 
-    Works by bands, and where the pixels take as much room afterwards, in place.
+    Works by bands, and where the pixels take as much room afterwards, in place; of a palette on its colours alone.
     """
     if image.mode.startswith(("I", "F")):
         return _to_eight_bits(image)
     if image.mode not in ("RGBA", "LA", "PA", "La", "RGBa") and "transparency" not in image.info:
         return image
+    if image.mode in ("P", "L"):
+        colours = image.crop((0, 0, 256, 1))
+        colours.putdata(range(256))
+        image.putpalette(_on_white(colours).convert("RGB").tobytes())
+        del image.info["transparency"]
+        return image
     in_place = image.mode in ("RGB", "RGBA")
-    canvas = image if in_place else Image.new("L" if image.mode == "LA" else "RGB", image.size)
+    canvas = image if in_place else Image.new("L" if image.mode == "LA" else "RGB", image.size, None)
     for box, band in _bands(image):
         canvas.paste(_on_white(band).convert(canvas.mode), box)
     return canvas

@@ -1,5 +1,6 @@
 """Every format that is promised decodes; everything else gets an error that says why."""
 
+import gc
 import hashlib
 import io
 import struct
@@ -107,6 +108,46 @@ def test_grey_and_grey_with_alpha(photo):
     grey = photo.convert("L")
     assert colour_error(decode(encoded(grey, "PNG")).image, grey) == 0
     assert colour_error(decode(encoded(grey.convert("LA"), "PNG")).image, grey) == 0
+
+
+def on_white(data: bytes) -> Image.Image:
+    """What a file's pixels are on white, by Pillow's own composition of all of them."""
+    with Image.open(io.BytesIO(data)) as opened:
+        layered = opened.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")
+
+
+def test_every_colour_of_every_transparency():
+    across, down = np.meshgrid(np.arange(256), np.arange(256))
+    picture = Image.fromarray(np.stack([across, 255 - across, across ^ 85, down], axis=-1).astype(np.uint8))
+    for image_format, options in (("PNG", {}), ("WEBP", {"lossless": True, "exact": True}), ("TIFF", {})):
+        data = encoded(picture, image_format, **options)
+        assert decode(data).image.tobytes() == on_white(data).tobytes()
+
+
+@pytest.mark.parametrize("orientation", [1, 6, 7])
+@pytest.mark.parametrize("size", [(317, 1000), (1000, 317), (33, 40)])  # of several bands, and of one
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "P, one colour", "L", "1", "RGB"])
+def test_transparency_of_every_kind_is_what_pillow_composes(mode, size, orientation):
+    """A third is opaque, so that some bands are, and a third transparent."""
+    grey = Image.linear_gradient("L").resize(size)
+    picture = Image.merge("RGB", (grey, grey.point(lambda value: value + 1), grey.point(lambda value: value + 2)))
+    picture = picture.quantize(64) if mode.startswith("P") else picture.convert(mode if mode in ("L", "1") else "RGB")
+    if mode in ("RGBA", "LA"):
+        picture = picture.convert(mode)
+        picture.putalpha(grey.point(lambda value: max(0, min(255, 3 * (170 - value)))))
+    options = {"exif": _make_and_orientation(orientation)}
+    if mode not in ("RGBA", "LA"):
+        options["transparency"] = bytes(range(0, 256, 5)) if mode == "P" else picture.getpixel((9, 9))
+    data = encoded(picture, "PNG", **options)
+    expected = on_white(data)
+    assert expected.tobytes() != picture.convert("RGB").tobytes()
+    if orientation > 1:
+        turn = {6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE}
+        expected = expected.transpose(turn[orientation])
+    decoded = decode(data).image
+    assert decoded.mode == "RGB" and decoded.size == expected.size and decoded.tobytes() == expected.tobytes()
+    assert mode in ("1", "RGB") or "transparency" not in decoded.info
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "TIFF"])
@@ -501,6 +542,20 @@ def test_a_still_webp_is_what_pillow_decodes(photo, mode, options):
     if mode == "RGBA":
         expected = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), expected)
     assert np.array_equal(np.asarray(decode(data).image), np.asarray(expected.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_the_memory_of_a_webp_lives_as_long_as_its_picture(photo, mode):
+    """Its pixels are OpenCV's, shared and not copied."""
+    data = encoded(photo.resize((1100, 700)).convert(mode), "WEBP", lossless=True)
+    images = [decode(data).image for _ in range(3)]
+    expected = on_white(data).tobytes()
+    assert images.pop().tobytes() == expected
+    gc.collect()
+    others = [np.full((700, 1100, 4), 7, np.uint8) for _ in range(6)]
+    assert [image.tobytes() == expected for image in images] == [True, True] and len(others) == 6
+    images[0].paste("black", (0, 0, 1100, 700))
+    assert images[1].tobytes() == expected
 
 
 def test_fifty_megapixels_stay_bounded(photo, tmp_path):
