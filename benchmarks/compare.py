@@ -101,7 +101,7 @@ KINDS = {
         ),
     ),
     "accurate": Kind(
-        {"640x480": 12, TYPICAL: 12, LARGEST: 6, HEIC: 4},
+        {"640x480": 8, TYPICAL: 10, LARGEST: 4, HEIC: 4},
         16,
         (
             Target("in process / ImageTrust", TYPICAL, _IN_PROCESS, systems.REST, 0.97),

@@ -177,8 +177,7 @@ class Program(Server):
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *self._command(self._port, setup)],
                 cwd=ROOT, env=os.environ | {"BENCHMARK_MODEL": str(setup.serving), "TMPDIR": str(folder)},
-                stdin=subprocess.DEVNULL,
-                stdout=output, stderr=output,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 # A group of its own: were the shell to end while a member is suspended, all of ours would get SIGHUP.
                 start_new_session=True,
             )  # fmt: skip
@@ -352,8 +351,8 @@ def _build_stock(store: Path, setup: Setup) -> None:
     """Build an archive as TorchServe's documentation describes one, around the network in eager torch."""
     files = {"stock_handler.py": SERVERS / "stock_handler.py", "eager.py": SERVERS / "eager.py"}
     files |= {str(file.relative_to(ROOT)): file for file in (ROOT / "imagetrust").rglob("*") if file.is_file()}
-    model = (setup.serving / name for name in (CONFIG, WEIGHTS, PRETRAINED))
-    files |= {f"model/{file.name}": file for file in model if file.exists()}
+    described = (setup.serving / name for name in (CONFIG, WEIGHTS, PRETRAINED))
+    files |= {f"model/{file.name}": file for file in described if file.exists()}
     config = _worker_settings(setup) | {"deviceType": "gpu", "startupTimeout": 120}
     model = {"modelName": "stock", "modelVersion": "1.0", "handler": "stock_handler.py", "modelFile": "eager.py"}
     manifest = {"runtime": "python", "archiverVersion": "0.12.0", "model": model | {"configFile": "config.yaml"}}
