@@ -2,6 +2,7 @@
 
 import json
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -111,7 +112,7 @@ def test_every_release_is_measured_with_the_same_images(tmp_path, monkeypatch):
     monkeypatch.setattr(compare, "machine", lambda packages: {})
     arguments = {"release": [Path("a/1.1"), Path("a/1.0-fast")], "sizes": ["640x480"], "workers": 1, "blocks": 1}
     arguments |= {"batch_size": 2, "batch_delay": 1, "concurrency": 2}
-    found = compare.run(tmp_path, compare.argparse.Namespace(**arguments))
+    found = compare.run(tmp_path, Namespace(**arguments))
     assert list(found["releases"]) == ["1.1", "1.0-fast"] and seen[0][1] is seen[1][1]
     assert len(seen[0][1]["640x480"]) == len(compare.PHOTOGRAPHS)
     assert 0.01 < float(found["conditions"]["megabytes_of_an_image"]["640x480"]) < 0.3
