@@ -84,7 +84,7 @@ load: .venv/load.stamp ## let Locust's users loose on the running server for hal
 	@IMAGETRUST_TOKEN=$$($(PY) -m server token) PYTHONPATH=. $(PY) -m locust -f loadtests/locustfile.py --headless \
 	  --host http://127.0.0.1:8080 --users 8 --spawn-rate 4 --run-time 30s --stop-timeout 20 --only-summary
 
-bench: .venv/load.stamp ## measure what an answer costs, here and with other servers (docs/benchmarks.md)
+bench: .venv/bench.stamp ## measure what an answer costs, here and with other servers (docs/benchmarks.md)
 	@$(PY) -m benchmarks.compare
 
 archives: .venv/serve.stamp ## build the archives of the releases that model_store/current names
@@ -149,6 +149,11 @@ clean: stop ## remove the environment, the archives and the server's folder; kee
 .venv/load.stamp: .venv/serve.stamp
 	@echo "Installing Locust and the servers to compare with ..."
 	@$(PIP) -e '.[serve,load]'
+	@touch $@
+
+.venv/bench.stamp: .venv/load.stamp
+	@echo "Installing Ray Serve, to compare with ..."
+	@$(PIP) -e '.[serve,load,bench]'
 	@touch $@
 
 .venv/batch.stamp: .venv/serve.stamp

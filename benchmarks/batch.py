@@ -12,10 +12,9 @@ import tempfile
 from pathlib import Path
 
 from archive_scripts.build import MODEL_STORE, build
-from archive_scripts.prepare import prepare
 from benchmarks.blocks import run_block
 from benchmarks.compare import PHOTOGRAPHS, SIZES, TYPICAL
-from benchmarks.systems import Setup, TorchServeServer
+from benchmarks.systems import Setup, TorchServeServer, prepare
 from imagetrust.files import replace_json
 from measuring.conditions import machine
 from measuring.images import encode
@@ -86,7 +85,7 @@ def main() -> None:
                 (place / "job").mkdir(parents=True)
                 jobs[number].append(job_rate(photos, place / "job", folder / "model", number, arguments.shard_size))
                 print(f"job, {number} process(es): {jobs[number][-1]['files_per_second']:.1f} files/s", flush=True)
-                setup = Setup(arguments.release, folder / "model", number, 2, 1)
+                setup = Setup(folder / "model", number, 2, 1)
                 servers[number] += server_rate(images, place, setup, arguments.files // 4, blocks=2)
                 print(f"server, {number} worker(s): {servers[number][-1]:.1f} files/s", flush=True)
     rows = [

@@ -9,60 +9,19 @@ import sys
 import tempfile
 from pathlib import Path
 
-import psutil
-
 from archive_scripts.build import MODEL_STORE
-from archive_scripts.prepare import prepare
 from benchmarks.blocks import interleave
-from benchmarks.client import HttpConnection, closed_loop
 from benchmarks.compare import PHOTOGRAPHS, SIZES, TYPICAL
-from benchmarks.systems import TASK, Setup, System, TorchServeServer, build_one
+from benchmarks.systems import TASK, GatedTorchServe, Setup, build_one, prepare
 from imagetrust.files import replace_json
 from measuring.conditions import machine
 from measuring.images import encode
 from measuring.processes import exit_on_signals
 from measuring.summary import ratio, summarise
-from server.gate import Gate, add_token
-from server.gate_config import read_settings
-from server.gate_keeper import own_server
-from server.instance import free_ports
 
 RESULTS = Path(__file__).resolve().parent / "results" / "gate.json"
 DIRECT, GATED = "TorchServe alone", "through the gate"
 MOST = 1.06  # what the gate may cost, as a ratio of processor time
-
-
-class GatedTorchServe(TorchServeServer):
-    """One TorchServe, asked with and without the gate before it; nginx counts among its processes."""
-
-    def start(self, folder: Path, setup: Setup) -> None:
-        """Start both."""
-        super().start(folder, setup)
-        callers = folder / "callers"
-        self._token = add_token(callers, "benchmark")
-        rest, grpc = free_ports(2)
-        unlimited = {"requests_per_second": 100_000, "burst": 100_000}
-        addresses = {"callers": str(callers), "rest": f"127.0.0.1:{rest}", "grpc": f"127.0.0.1:{grpc}"}
-        behind = own_server(self._instance, self._instance.addresses)
-        self._gate = Gate(folder / "gate", read_settings(changes=addresses | unlimited), behind)
-        self._gate.start()
-        self._port = rest
-
-    def stop(self) -> None:
-        """Stop both."""
-        if hasattr(self, "_gate"):
-            self._gate.stop(5)
-        super().stop()
-
-    def roots(self) -> list[psutil.Process]:
-        """Return Java and nginx."""
-        return [*super().roots(), *filter(None, [self._gate.process])]
-
-    def gated(self) -> System:
-        """Return the way through the gate."""
-        headers = {"Authorization": f"Bearer {self._token}"}
-        connect = lambda: HttpConnection(self._port, f"/predictions/{TASK}", headers)  # noqa: E731
-        return System(GATED, self, lambda *load: closed_loop(connect, *load))
 
 
 def main() -> None:
@@ -79,13 +38,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         folder.chmod(0o711)
-        release = arguments.release.resolve()
-        prepare(release, folder / "model")
-        setup = Setup(release, folder / "model", workers=2, batch_size=2, batch_delay=1)
-        server = GatedTorchServe([TASK], build_one)
+        prepare(arguments.release, folder / "model")
+        setup = Setup(folder / "model", workers=2, batch_size=2, batch_delay=1)
+        server = GatedTorchServe(build_one)
         try:
             server.start(folder, setup)
-            systems = [server.rest(DIRECT, TASK), server.gated()]
+            systems = [server.rest(DIRECT, TASK), server.gated(GATED, TASK)]
             measured = interleave(
                 {TYPICAL: systems}, {TYPICAL: images}, {TYPICAL: arguments.requests}, arguments.blocks,
                 arguments.concurrency, print,

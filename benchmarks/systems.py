@@ -25,9 +25,12 @@ from archive_scripts.build import build
 from benchmarks.client import HttpConnection, Load, Send, closed_loop
 from benchmarks.servers import in_process
 from clients.grpc import GrpcClient
-from imagetrust.models.config import TASKS
+from imagetrust.models.config import CONFIG, PRETRAINED, TASKS, WEIGHTS
 from imagetrust.predictor import QUESTIONS
 from measuring import processes
+from server.gate import Gate, add_token
+from server.gate_config import read_settings
+from server.gate_keeper import own_server
 from server.instance import TorchServe, free_addresses, free_ports
 from server.settings import ROOT
 
@@ -36,10 +39,11 @@ TASK = "authenticity"
 SERVERS = Path(in_process.__file__).parent
 
 IN_PROCESS, IN_PROCESS_BATCHES = "in process, one by one", "in process, batches"
-REST, GRPC = "ImageTrust, REST", "ImageTrust, gRPC"
+REST, GRPC, GATED = "ImageTrust, REST", "ImageTrust, gRPC", "ImageTrust, through the gate"
 BOTH, SEPARATE = "both questions, one request", "both questions, two requests"
-STOCK, FASTAPI = "TorchServe, stock handler", "FastAPI, eager"
+STOCK, FASTAPI, LITSERVE = "TorchServe, stock handler", "FastAPI, eager", "LitServe, eager, its defaults"
 LITSERVE_BATCHES, LITSERVE_SINGLE = "LitServe, our predictor, batches", "LitServe, our predictor, one by one"
+RAY = "Ray Serve, our predictor"
 
 
 class StartError(Exception):
@@ -50,16 +54,24 @@ class StartError(Exception):
 class Setup:
     """What is the same for all servers.
 
-    release: folder of description and weights. serving: folder that the predictor serves from.
+    serving: folder that the predictor serves from, which archive_scripts.prepare has made of a release.
     workers: processes that infer, of one thread each. batch_size: requests of one forward pass at most.
     batch_delay: milliseconds for which the first waits for others.
     """
 
-    release: Path
     serving: Path
     workers: int
     batch_size: int
     batch_delay: int
+
+
+def prepare(release: Path, folder: Path) -> None:
+    """Make the serving folder of a release in a process of its own, since a signal has crashed one that had made it.
+
+    A benchmark that crashed would leave its servers. Raises CalledProcessError where the release cannot be served.
+    """
+    command = [sys.executable, "-m", "archive_scripts.prepare", str(release.resolve()), str(folder.resolve())]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
 class Server(ABC):
@@ -164,8 +176,8 @@ class Program(Server):
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *self._command(self._port, setup)],
-                cwd=ROOT, env=os.environ | {"BENCHMARK_RELEASE": str(setup.release)}, stdin=subprocess.DEVNULL,
-                stdout=output, stderr=output,
+                cwd=ROOT, env=os.environ | {"BENCHMARK_MODEL": str(setup.serving), "TMPDIR": str(folder)},
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 # A group of its own: were the shell to end while a member is suspended, all of ours would get SIGHUP.
                 start_new_session=True,
             )  # fmt: skip
@@ -279,6 +291,43 @@ class TorchServeServer(Server):
         return System(name, self, lambda *load: closed_loop(connect, *load))
 
 
+class GatedTorchServe(TorchServeServer):
+    """One TorchServe, asked with and without the gate before it; nginx counts among its processes.
+
+    Where root starts it, others must be able to pass to its folder: nginx's workers are another user's.
+    """
+
+    def start(self, folder: Path, setup: Setup) -> None:
+        """Start both. Raises GateError where nginx is missing."""
+        super().start(folder, setup)
+        callers = folder / "callers"
+        self._token = add_token(callers, "benchmark")
+        self._port, grpc = free_ports(2)
+        unlimited = {"requests_per_second": 100_000, "burst": 100_000}
+        addresses = {"callers": str(callers), "rest": f"127.0.0.1:{self._port}", "grpc": f"127.0.0.1:{grpc}"}
+        behind = own_server(self.instance, self.instance.addresses)
+        self._gate = Gate(folder / "gate", read_settings(changes=addresses | unlimited), behind)
+        self._gate.start()
+
+    def stop(self) -> None:
+        """Stop both."""
+        if hasattr(self, "_gate"):
+            self._gate.stop(5)
+        super().stop()
+
+    def roots(self) -> list[psutil.Process]:
+        """Return Java and nginx."""
+        return [*super().roots(), *filter(None, [self._gate.process])]
+
+    def gated(self, name: str, model: str) -> System:
+        """Return a model over REST through the gate."""
+
+        def connect() -> HttpConnection:
+            return HttpConnection(self._port, f"/predictions/{model}", {"Authorization": f"Bearer {self._token}"})
+
+        return System(name, self, lambda *load: closed_loop(connect, *load))
+
+
 def _worker_settings(setup: Setup) -> dict[str, int]:
     return {
         "minWorkers": setup.workers,
@@ -302,7 +351,8 @@ def _build_stock(store: Path, setup: Setup) -> None:
     """Build an archive as TorchServe's documentation describes one, around the network in eager torch."""
     files = {"stock_handler.py": SERVERS / "stock_handler.py", "eager.py": SERVERS / "eager.py"}
     files |= {str(file.relative_to(ROOT)): file for file in (ROOT / "imagetrust").rglob("*") if file.is_file()}
-    files |= {f"model/{file.name}": file for file in setup.release.iterdir()}
+    described = (setup.serving / name for name in (CONFIG, WEIGHTS, PRETRAINED))
+    files |= {f"model/{file.name}": file for file in described if file.exists()}
     config = _worker_settings(setup) | {"deviceType": "gpu", "startupTimeout": 120}
     model = {"modelName": "stock", "modelVersion": "1.0", "handler": "stock_handler.py", "modelFile": "eager.py"}
     manifest = {"runtime": "python", "archiverVersion": "0.12.0", "model": model | {"configFile": "config.yaml"}}
@@ -320,27 +370,46 @@ def _fastapi(port: int, setup: Setup) -> list[str]:
             "--workers", str(setup.workers), "--log-level", "warning", "--no-access-log"]  # fmt: skip
 
 
+def _litserve_eager(port: int, setup: Setup) -> list[str]:
+    return ["benchmarks.servers.litserve_eager", str(port)]
+
+
+def _ray(port: int, setup: Setup) -> list[str]:
+    return ["benchmarks.servers.ray_app", *_as_ours(port, setup, setup.batch_size, setup.batch_delay)]
+
+
+def _as_ours(port: int, setup: Setup, batch_size: int, batch_delay: int) -> list[str]:
+    return [str(setup.serving), "--port", str(port), "--workers", str(setup.workers),
+            "--batch-size", str(batch_size), "--batch-delay", str(batch_delay)]  # fmt: skip
+
+
 def _litserve(batched: bool) -> Program:
     def command(port: int, setup: Setup) -> list[str]:
         size, delay = (setup.batch_size, setup.batch_delay) if batched else (1, 0)
-        return ["benchmarks.servers.litserve_app", str(setup.serving), "--port", str(port),
-                "--workers", str(setup.workers), "--batch-size", str(size), "--batch-delay", str(delay)]  # fmt: skip
+        return ["benchmarks.servers.litserve_app", *_as_ours(port, setup, size, delay)]
 
     # With batches LitServe's workers ask their queue a thousand times a second, which costs 200 CPU ms of each.
     return Program(command, "image", suspend=True)
 
 
-def one_question() -> list[System]:
-    """Return everything that says whether an image is generated, in the order of the table."""
-    imagetrust, stock = TorchServeServer(build_one), TorchServeServer(_build_stock)
+def one_question(gate: bool) -> list[System]:
+    """Return everything that says whether an image is generated, in the order of the table.
+
+    gate: whether the row of the gate is among it, which needs nginx.
+    """
+    imagetrust, stock = (GatedTorchServe if gate else TorchServeServer)(build_one), TorchServeServer(_build_stock)
     return [
         *InProcess().systems(),
         imagetrust.rest(REST, TASK),
         imagetrust.grpc(GRPC, TASK),
+        *([imagetrust.gated(GATED, TASK)] if isinstance(imagetrust, GatedTorchServe) else []),
         stock.rest(STOCK, "stock"),
         Program(_fastapi, "file", suspend=False).system(FASTAPI),
+        Program(_litserve_eager, "image", suspend=True).system(LITSERVE),
         _litserve(batched=True).system(LITSERVE_BATCHES),
         _litserve(batched=False).system(LITSERVE_SINGLE),
+        # Not suspended: Ray's processes ask each other whether they live.
+        Program(_ray, "image", suspend=False).system(RAY),
     ]
 
 

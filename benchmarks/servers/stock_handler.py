@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pillow_heif import register_heif_opener
+
 from imagetrust.models.backbone import import_torchvision
 from imagetrust.models.config import TASKS
 
@@ -18,5 +20,6 @@ class StockClassifier(ImageClassifier):
 
     def initialize(self, context: Any) -> None:
         """Set the transforms and load the model."""
+        register_heif_opener()
         self.image_processing = transform()
         super().initialize(context)

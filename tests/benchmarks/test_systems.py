@@ -1,6 +1,8 @@
 """The baselines start, answer as the predictor does, are measured, and are gone afterwards."""
 
+import tempfile
 import zipfile
+from pathlib import Path
 
 import psutil
 import pytest
@@ -9,21 +11,50 @@ import yaml
 from benchmarks import systems
 from benchmarks.blocks import agreement, interleave, measure_idle
 from benchmarks.compare import start_all
-from benchmarks.systems import Setup, probabilities
+from benchmarks.systems import Setup, System, prepare, probabilities
 from measuring.images import encode
 from measuring.processes import family
+from server.gate import nginx
+from server.gate_config import GateError
 from tests.releases import RELEASE
 
-EAGER = (systems.STOCK, systems.FASTAPI)
-IMAGES = [encode(name, 640, 480) for name in ("astronaut.png", "coffee.png", "rocket.jpg")]
+EAGER = (systems.STOCK, systems.FASTAPI, systems.LITSERVE)
+IMAGES = [encode("astronaut.png", 640, 480), encode("coffee.png", 640, 480, "HEIC"), encode("rocket.jpg", 640, 480)]
 
 
-def test_every_baseline_answers_as_the_predictor_does(serving_folder, folder):
-    left_out = (systems.REST, systems.GRPC, systems.LITSERVE_SINGLE)  # needs archives; the same program in batches
-    rows = [row for row in systems.one_question() if row.name not in left_out]
+@pytest.fixture
+def place():
+    """A folder with a path that is short enough for Ray's sockets, and that nginx's workers may pass through."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
+def test_every_baseline_answers_as_the_predictor_does(serving_folder, place):
+    left_out = (systems.REST, systems.GRPC, systems.LITSERVE_SINGLE, systems.RAY)  # see below; the same in batches
+    check([row for row in systems.one_question(gate=False) if row.name not in left_out], serving_folder, place)
+
+
+def test_the_gate_answers_as_the_predictor_does(place):
+    try:
+        nginx()
+    except GateError as error:
+        pytest.skip(str(error))
+    rows = systems.one_question(gate=True)
+    prepare(RELEASE, place / "serving")
+    check([rows[0], *(row for row in rows if row.name in (systems.REST, systems.GATED))], place / "serving", place)
+
+
+def test_ray_serve_answers_as_the_predictor_does(serving_folder, place):
+    pytest.importorskip("ray.serve", reason="not installed: pip install -c constraints.txt -e '.[bench]'")
+    rows = systems.one_question(gate=False)
+    check([rows[0], *(row for row in rows if row.name == systems.RAY)], serving_folder, place)
+
+
+def check(rows: list[System], serving_folder: Path, folder: Path) -> None:
     servers = list(dict.fromkeys(row.server for row in rows))
     try:
-        start_all(servers, folder, Setup(RELEASE, serving_folder, workers=1, batch_size=2, batch_delay=1))
+        start_all(servers, folder, Setup(serving_folder, workers=1, batch_size=2, batch_delay=1))
         started = [process for server in servers for process in family(server.roots())]
         agreed = agreement(rows, IMAGES)
         measured = interleave({"s": rows}, {"s": IMAGES}, {"s": 4}, blocks=1, concurrency=2, report=print)["s"]
@@ -40,7 +71,7 @@ def test_every_baseline_answers_as_the_predictor_does(serving_folder, folder):
 
 
 def test_the_archive_of_a_setup_is_built(serving_folder, tmp_path):
-    systems.build_one(tmp_path, Setup(RELEASE, serving_folder, workers=3, batch_size=5, batch_delay=7))
+    systems.build_one(tmp_path, Setup(serving_folder, workers=3, batch_size=5, batch_delay=7))
     with zipfile.ZipFile(tmp_path / f"{systems.TASK}-{RELEASE.name}.mar") as archive:
         settings = yaml.safe_load(archive.read("model-config.yaml"))
     assert (settings["minWorkers"], settings["batchSize"], settings["maxBatchDelay"]) == (3, 5, 7)
@@ -62,5 +93,5 @@ def test_probabilities_are_read_from_every_form_of_answer(answer):
 def test_a_server_that_does_not_start_shows_its_log(folder, serving_folder):
     broken = systems.Program(lambda port, setup: ["benchmarks.nonsense"], "image", suspend=False)
     with pytest.raises(systems.StartError, match="No module named benchmarks.nonsense"):
-        broken.start(folder, Setup(RELEASE, serving_folder, workers=1, batch_size=1, batch_delay=0))
+        broken.start(folder, Setup(serving_folder, workers=1, batch_size=1, batch_delay=0))
     assert broken.roots() == []
