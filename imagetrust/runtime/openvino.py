@@ -1,7 +1,10 @@
 """A backbone run by OpenVINO on the processor, several times as fast as torch does, and made into its format."""
 
+import contextlib
+import ctypes
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +66,8 @@ class OpenVinoRunner:
             ):
                 raise RuntimeError(f"{network.name} holds nothing in int8")
             model.reshape([size, *list(model.input(0).partial_shape)[1:]])
-            compiled = core.compile_model(model, "CPU", settings)
+            with _signal_stack_kept():
+                compiled = core.compile_model(model, "CPU", settings)
             # Where the processor lacks bf16, OpenVINO computes in fp32 and says so here alone.
             if (got := compiled.get_property("INFERENCE_PRECISION_HINT").to_string()) != _HINTS[precision]:
                 raise RuntimeError(f"this processor computes {network.name} in {got}, not in {precision}")
@@ -83,6 +87,27 @@ class OpenVinoRunner:
             part[0] if len(part) == 1 else np.concatenate(part) for part in zip(*parts, strict=True)
         )
         return torch.from_numpy(features), torch.from_numpy(embeddings)
+
+
+class _SignalStack(ctypes.Structure):
+    """stack_t of sigaltstack(2)."""
+
+    _fields_ = (("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@contextlib.contextmanager
+def _signal_stack_kept() -> Iterator[None]:
+    """Put back this thread's stack for signals, which OpenVINO replaces when it compiles a network.
+
+    A network that goes puts back what it found. Of two the second one would leave the memory of the first, which is
+    freed by then, and the next signal that Python handles would end the process.
+    """
+    library, before = ctypes.CDLL(None), _SignalStack()
+    library.sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        library.sigaltstack(ctypes.byref(before), None)
 
 
 def to_openvino(network: PixelNetwork, size: int) -> openvino.Model:

@@ -1,5 +1,6 @@
 """OpenVINO computes in the precision that was asked for, or says that it does not."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -10,6 +11,7 @@ from imagetrust.images.views import Preprocessing, ViewRule
 from imagetrust.runtime.openvino import OpenVinoRunner, openvino, save_network, to_openvino
 from imagetrust.runtime.precision_gate import EXACT_NETWORK
 from imagetrust.runtime.torch import PixelNetwork
+from server.settings import ROOT
 from tests.small_vit import SMALL_VIT
 
 FP32 = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
@@ -100,3 +102,22 @@ def test_int8_is_refused_for_a_network_without_any(tmp_path):
     small_vit(tmp_path / "network.xml", in_int8=False)
     with pytest.raises(RuntimeError, match="holds nothing in int8"):
         OpenVinoRunner(tmp_path / "network.xml", "int8", 1)
+
+
+_SIGNALLED = """
+import os, signal, sys
+from pathlib import Path
+from imagetrust.runtime.openvino import OpenVinoRunner
+
+runners = [OpenVinoRunner(Path(sys.argv[1]), "fp32", 1, (1,)) for _ in range(2)]
+del runners[0]
+del runners[0]
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_signal_is_handled_after_networks_are_gone(serving_folder):
+    network = serving_folder / EXACT_NETWORK
+    done = subprocess.run([sys.executable, "-c", _SIGNALLED, str(network)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 7, done.stderr
