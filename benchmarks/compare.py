@@ -101,7 +101,7 @@ KINDS = {
         ),
     ),
     "accurate": Kind(
-        {"640x480": 8, TYPICAL: 10, LARGEST: 4, HEIC: 4},
+        dict.fromkeys(SIZES, 2 * len(PHOTOGRAPHS)),  # what an image costs depends on how many views are looked at
         16,
         (
             Target("in process / ImageTrust", TYPICAL, _IN_PROCESS, systems.REST, 0.97),
