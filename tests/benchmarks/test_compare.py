@@ -89,7 +89,7 @@ def test_the_row_of_the_gate_is_left_out_and_said_where_nginx_is_missing(monkeyp
 @pytest.mark.parametrize(
     ("words", "releases"),
     [
-        ([], [MODEL_STORE / "1.1", MODEL_STORE / "1.0-fast"]),
+        ([], list(compare.RELEASES)),
         (["--quick"], [MODEL_STORE / "1.0-fast"]),
         (["--quick", "--release", "model_store/0.3"], [Path("model_store/0.3")]),
     ],
