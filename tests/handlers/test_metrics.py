@@ -53,7 +53,8 @@ def counted(told, name: str) -> dict[str, float]:
 
 
 def test_an_answer_is_counted(metrics, told):
-    measured = Measured({"decode": 0.004, "preprocess": 0.001, "inference": 0.01}, (1024, 768), views=1, recomputed=True)
+    seconds = {"decode": 0.004, "preprocess": 0.001, "inference": 0.01}
+    measured = Measured(seconds, (1024, 768), views=1, recomputed=True)
     metrics.count_batch(1)
     metrics.count({}, AUTHENTICITY, measured, time.time())
     assert counted(told, "imagetrust_requests_total") == {"code:answered": 1}
