@@ -12,9 +12,10 @@ import tempfile
 from pathlib import Path
 
 from archive_scripts.build import MODEL_STORE, build
+from archive_scripts.prepare import prepare
 from benchmarks.blocks import run_block
 from benchmarks.compare import PHOTOGRAPHS, SIZES, TYPICAL
-from benchmarks.systems import Setup, TorchServeServer, prepare
+from benchmarks.systems import Setup, TorchServeServer
 from imagetrust.files import replace_json
 from measuring.conditions import machine
 from measuring.images import encode

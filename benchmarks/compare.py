@@ -18,9 +18,10 @@ from typing import Any
 import psutil
 
 from archive_scripts.build import MODEL_STORE
+from archive_scripts.prepare import prepare
 from benchmarks import systems
 from benchmarks.blocks import agreement, interleave, measure_idle, run_block
-from benchmarks.systems import Server, Setup, System, prepare
+from benchmarks.systems import Server, Setup, System
 from imagetrust.files import replace_bytes, replace_json
 from imagetrust.models.config import ModelConfig
 from measuring.conditions import machine
@@ -182,8 +183,7 @@ def _measure(
     folder: Path, release: Path, images: Mapping[str, Sequence[bytes]], arguments: argparse.Namespace
 ) -> dict[str, Any]:
     """Measure one release."""
-    prepare(release, folder / "serving")
-    config = ModelConfig.read(folder / "serving")
+    config = prepare(release.resolve(), folder / "serving").config
     name = kind_of(config)
     requests = {size: arguments.requests or KINDS[name].requests[size] for size in images}
     warm_up = KINDS[name].warm_up if arguments.warm_up is None else arguments.warm_up

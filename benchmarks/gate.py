@@ -10,9 +10,10 @@ import tempfile
 from pathlib import Path
 
 from archive_scripts.build import MODEL_STORE
+from archive_scripts.prepare import prepare
 from benchmarks.blocks import interleave
 from benchmarks.compare import PHOTOGRAPHS, SIZES, TYPICAL
-from benchmarks.systems import TASK, GatedTorchServe, Setup, build_one, prepare
+from benchmarks.systems import TASK, GatedTorchServe, Setup, build_one
 from imagetrust.files import replace_json
 from measuring.conditions import machine
 from measuring.images import encode
@@ -38,7 +39,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         folder.chmod(0o711)
-        prepare(arguments.release, folder / "model")
+        prepare(arguments.release.resolve(), folder / "model")
         setup = Setup(folder / "model", workers=2, batch_size=2, batch_delay=1)
         server = GatedTorchServe(build_one)
         try:

@@ -1,4 +1,5 @@
-"""A HEIC as phones write it: a grid of coded tiles (ISO/IEC 23008-12, 6.6.2.3). Nothing that is installed encodes one.
+"""A HEIC as phones write it: a grid of coded tiles (ISO/IEC 23008-12, 6.6.2.3). The encoder that is
+installed writes one tile alone.
 
 tile.heic is NASA's photograph of Eileen Collins that scikit-image carries, in the public domain, encoded with x265 by
 pillow-heif 1.8.1 at quality 65 and 4:2:0.

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archive_scripts.build import MODEL_STORE
+from archive_scripts.prepare import prepare
 from benchmarks.client import HttpConnection, RequestFailed
 from benchmarks.compare import PHOTOGRAPHS, SIZES, TYPICAL
-from benchmarks.systems import TASK, Setup, TorchServeServer, build_one, prepare
+from benchmarks.systems import TASK, Setup, TorchServeServer, build_one
 from imagetrust.files import replace_json
 from measuring.conditions import machine
 from measuring.images import encode
@@ -175,7 +176,7 @@ def run(
     folder: Path, arguments: argparse.Namespace, images: Sequence[bytes]
 ) -> tuple[dict[str, dict[str, float]], dict[str, float], dict[str, int]]:
     """Start two machines and ask them; return the summaries of the parts, the machines' shares, and the faults."""
-    prepare(arguments.release, folder / "model")
+    prepare(arguments.release.resolve(), folder / "model")
     setup = Setup(folder / "model", workers=1, batch_size=2, batch_delay=1)
     token, behind = add_token(folder / "callers", "benchmark"), folder / "behind"
     add_token(behind, "front")

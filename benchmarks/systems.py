@@ -65,15 +65,6 @@ class Setup:
     batch_delay: int
 
 
-def prepare(release: Path, folder: Path) -> None:
-    """Make the serving folder of a release in a process of its own, since a signal has crashed one that had made it.
-
-    A benchmark that crashed would leave its servers. Raises CalledProcessError where the release cannot be served.
-    """
-    command = [sys.executable, "-m", "archive_scripts.prepare", str(release.resolve()), str(folder.resolve())]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-
-
 class Server(ABC):
     """One server: starts, stops, and says which processes it consists of."""
 

@@ -1,5 +1,6 @@
 """The predictor without a server, over the same bytes: the least that an answer can cost."""
 
+import argparse
 import json
 import time
 from collections.abc import Sequence
@@ -13,6 +14,16 @@ from benchmarks.servers.eager import TASK
 from imagetrust.errors import AnswerError
 from imagetrust.predictor import Predictor
 from imagetrust.request import Request
+
+
+def read_arguments() -> argparse.Namespace:
+    """Return what a server around the predictor is started with: its serving folder, port, workers and batches."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    for name in ("port", "workers", "batch-size"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--batch-delay", type=float, required=True, help="milliseconds")
+    return parser.parse_args()
 
 
 def load_predictor(folder: Path) -> Predictor:

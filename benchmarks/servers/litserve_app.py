@@ -1,6 +1,5 @@
 """LitServe around our predictor: `python -m benchmarks.servers.litserve_app FOLDER --port ...`."""
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import litserve
 from starlette.requests import Request
 from starlette.responses import Response
 
-from benchmarks.servers.in_process import answer_batch, load_predictor
+from benchmarks.servers.in_process import answer_batch, load_predictor, read_arguments
 
 
 class PredictorApi(litserve.LitAPI):
@@ -37,12 +36,7 @@ class PredictorApi(litserve.LitAPI):
 
 def main() -> None:
     """Serve until the process is ended."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    for name in ("port", "workers", "batch-size"):
-        parser.add_argument(f"--{name}", type=int, required=True)
-    parser.add_argument("--batch-delay", type=float, required=True, help="milliseconds")
-    arguments = parser.parse_args()
+    arguments = read_arguments()
     api = PredictorApi(max_batch_size=arguments.batch_size, batch_timeout=arguments.batch_delay / 1000)
     api.folder = arguments.folder
     server = litserve.LitServer(api, devices=1, workers_per_device=arguments.workers, timeout=120)

@@ -1,6 +1,5 @@
 """Ray Serve around our predictor, a replica a worker: `python -m benchmarks.servers.ray_app FOLDER --port ...`."""
 
-import argparse
 import logging
 import os
 from pathlib import Path
@@ -12,7 +11,7 @@ from ray import serve  # noqa: E402
 from starlette.requests import Request  # noqa: E402
 from starlette.responses import Response  # noqa: E402
 
-from benchmarks.servers.in_process import answer_batch, load_predictor  # noqa: E402
+from benchmarks.servers.in_process import answer_batch, load_predictor, read_arguments  # noqa: E402
 
 STORE_BYTES = 80 * 2**20  # of Ray's memory for objects; images travel outside of it
 
@@ -42,12 +41,7 @@ class Answering:
 
 def main() -> None:
     """Serve until the process is ended."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    for name in ("port", "workers", "batch-size"):
-        parser.add_argument(f"--{name}", type=int, required=True)
-    parser.add_argument("--batch-delay", type=float, required=True, help="milliseconds")
-    arguments = parser.parse_args()
+    arguments = read_arguments()
     ray.init(
         "local", num_cpus=arguments.workers, object_store_memory=STORE_BYTES, include_dashboard=False,
         logging_level=logging.ERROR,

@@ -8,10 +8,11 @@ import psutil
 import pytest
 import yaml
 
+from archive_scripts.prepare import prepare
 from benchmarks import systems
 from benchmarks.blocks import agreement, interleave, measure_idle
 from benchmarks.compare import start_all
-from benchmarks.systems import Setup, System, prepare, probabilities
+from benchmarks.systems import Setup, System, probabilities
 from measuring.images import encode
 from measuring.processes import family
 from server.gate import nginx
