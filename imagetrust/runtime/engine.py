@@ -135,7 +135,7 @@ def choose_engine(model: Model, threads: int = 1, precision: str = "auto") -> En
     margins = gate.passed() if gate else {}
     if model.device.type == "cuda":
         return _on_gpu(model, margins, precision)
-    return _on_processor(model, margins, threads, precision)
+    return _on_processor(model, gate, margins, threads, precision)
 
 
 def exact_engine(model: Model) -> Engine:
@@ -153,7 +153,9 @@ def _on_gpu(model: Model, margins: dict[str, dict[str, float]], precision: str) 
     return Engine(fast.name, model, fast, exact.fast, margins["bf16"])
 
 
-def _on_processor(model: Model, margins: dict[str, dict[str, float]], threads: int, precision: str) -> Engine:
+def _on_processor(
+    model: Model, gate: Gate | None, margins: dict[str, dict[str, float]], threads: int, precision: str
+) -> Engine:
     try:
         from imagetrust.runtime.openvino import OpenVinoRunner
 
@@ -165,7 +167,9 @@ def _on_processor(model: Model, margins: dict[str, dict[str, float]], threads: i
         return exact_engine(model)
     wanted: tuple[str, ...] = (precision,)
     if precision == "auto":
-        wanted = fast_precisions(transformer=model.backbone.layout == "tokens")
+        # What is computed again is computed twice.
+        shares = fast_precisions(model.backbone.bf16_products)
+        wanted = tuple(sorted(shares, key=lambda name: shares[name] + (gate.computed_again(name) if gate else 0.0)))
     for candidate in wanted:
         if candidate == "fp32":
             break

@@ -69,6 +69,11 @@ class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 lines.append(f"{name} is {value:+.4f}, the limit {limit}")
         return lines
 
+    def computed_again(self, precision: str) -> float:
+        """Return the share of images that a precision has computed again in fp32: of the tasks the larger one."""
+        tasks = self.metrics.get(precision, {}).get("tasks", {})
+        return max((task.get("computed_again", 0.0) for task in tasks.values()), default=0.0)
+
     def passed(self) -> dict[str, dict[str, float]]:
         """Return the margins of the precisions that stay within every limit."""
         return {name: margins for name, margins in self.margins.items() if not self.failures(name)}

@@ -4,6 +4,8 @@ from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
 _VNNI = {"avx512_vnni", "avx_vnni"}  # four products of eight bits summed in one instruction
+# Of fp32's time (docs/decisions/011, 042, 043): bf16 by AMX's matrix units, bf16 by AVX-512's products, int8.
+_BY_MATRICES, _BY_PRODUCTS, _BY_BYTES = 0.46, 0.55, 0.46
 
 
 def processor_flags(cpuinfo: Path = CPUINFO) -> set[str]:
@@ -16,15 +18,18 @@ def processor_flags(cpuinfo: Path = CPUINFO) -> set[str]:
     return flags & {*_VNNI, "amx_bf16", "amx_int8", "avx512_bf16", "avx512f", "avx2"}
 
 
-def fast_precisions(transformer: bool, cpuinfo: Path = CPUINFO) -> tuple[str, ...]:
-    """Return the precisions below fp32 in which this processor is faster, the fastest first: of "bf16" and "int8".
+def fast_precisions(bf16_products: bool, cpuinfo: Path = CPUINFO) -> dict[str, float]:
+    """Return the precisions below fp32 in which this processor is faster, of "bf16" and "int8": a share of fp32's time.
 
-    bf16 takes AMX's matrix units for a convolutional network: with AVX-512's bf16 products alone OpenVINO runs
-    EfficientNet-Lite0 slower than in fp32 (docs/decisions/011), but a transformer in 0.56 of the time
-    (docs/decisions/036), and in int8 in 0.51 (docs/decisions/042). Without VNNI int8 gains little. Empty where the
-    system tells nothing.
+    bf16_products: whether the network gains from AVX-512's bf16 products alone (`Backbone.bf16_products`).
+    Without VNNI int8 gains little. Empty where the system tells nothing.
     """
     flags = processor_flags(cpuinfo)
-    amx = "amx_bf16" in flags
-    has = {"bf16": amx or (transformer and "avx512_bf16" in flags), "int8": bool(flags & _VNNI)}
-    return tuple(precision for precision in (("bf16", "int8") if amx else ("int8", "bf16")) if has[precision])
+    shares = {}
+    if "amx_bf16" in flags:
+        shares["bf16"] = _BY_MATRICES
+    elif bf16_products and "avx512_bf16" in flags:
+        shares["bf16"] = _BY_PRODUCTS
+    if flags & _VNNI:
+        shares["int8"] = _BY_BYTES
+    return shares

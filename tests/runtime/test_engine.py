@@ -123,7 +123,7 @@ def test_without_openvino_torch_serves_and_says_so(model, images, reference, mon
 
 
 def test_a_processor_without_fast_units_serves_in_fp32_and_says_so(model, monkeypatch, caplog):
-    monkeypatch.setattr(engines, "fast_precisions", lambda transformer: ())
+    monkeypatch.setattr(engines, "fast_precisions", lambda bf16_products: {})
     with caplog.at_level(logging.WARNING):
         assert choose_engine(model).name == "openvino fp32"
     assert "no fast precision for this network" in caplog.text
@@ -132,7 +132,7 @@ def test_a_processor_without_fast_units_serves_in_fp32_and_says_so(model, monkey
 def test_a_broken_network_is_passed_over(serving_folder, tmp_path, monkeypatch, caplog):
     shutil.copytree(serving_folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / INT8_NETWORK).write_text("<net")
-    monkeypatch.setattr(engines, "fast_precisions", lambda transformer: ("int8",))
+    monkeypatch.setattr(engines, "fast_precisions", lambda bf16_products: {"int8": 0.5})
     with caplog.at_level(logging.WARNING):
         assert choose_engine(Model(tmp_path)).name == "openvino fp32"
     assert "int8 cannot be used" in caplog.text
@@ -143,10 +143,26 @@ def test_a_precision_that_missed_its_gate_is_not_used(serving_folder, tmp_path, 
     gate = json.loads((tmp_path / GATE).read_text())
     gate["metrics"]["bf16"]["verdicts_changed"] = 2 * LIMITS["verdicts_changed"]
     (tmp_path / GATE).write_text(json.dumps(gate))
-    monkeypatch.setattr(engines, "fast_precisions", lambda transformer: ("bf16", "int8"))
+    monkeypatch.setattr(engines, "fast_precisions", lambda bf16_products: {"bf16": 0.4, "int8": 0.5})
     with caplog.at_level(logging.WARNING):
         assert choose_engine(Model(tmp_path)).name == "openvino int8"
     assert "bf16 has not passed the precision gate" in caplog.text
+
+
+@pytest.mark.parametrize(("share", "chosen"), [(0.05, "openvino int8"), (0.2, "openvino bf16")])
+def test_what_is_computed_again_counts_when_a_precision_is_chosen(serving_folder, tmp_path, monkeypatch, share, chosen):
+    shutil.copytree(serving_folder, tmp_path, dirs_exist_ok=True)
+    gate = json.loads((tmp_path / GATE).read_text())
+    for precision, again in (("int8", share), ("bf16", 0.0)):
+        for task in gate["metrics"][precision]["tasks"].values():
+            task["computed_again"] = again
+    (tmp_path / GATE).write_text(json.dumps(gate))
+    monkeypatch.setattr(engines, "fast_precisions", lambda bf16_products: {"int8": 0.45, "bf16": 0.55})
+    monkeypatch.setattr(
+        "imagetrust.runtime.openvino.OpenVinoRunner",
+        lambda network, precision, *_, **__: type("Runner", (), {"name": f"openvino {precision}"})(),
+    )
+    assert choose_engine(Model(tmp_path)).name == chosen
 
 
 @pytest.mark.parametrize(
