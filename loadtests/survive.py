@@ -448,7 +448,9 @@ def soak(run: Run) -> None:
             run.facts[grown.name] = grown.value
             run.require(grown.passed is not False, f"{grown.name}: {grown.value}")
         wrong = [request.fault for request in sent if request.outcome in ("failed", "rejected")]
-        run.require(not wrong, f"{len(wrong)} failed: {wrong[:3]}")
+        when = [request.second for request in sent if request.outcome in ("failed", "rejected")]
+        span = f" between {min(when):.0f} and {max(when):.0f} s" if when else ""
+        run.require(not wrong, f"{len(wrong)} failed{span}: {wrong[:3]}")
 
 
 # By name: what it does, and its seconds of load where it has a length.

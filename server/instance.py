@@ -189,10 +189,6 @@ class TorchServe:
             "LOG_LOCATION": str(self.logs),
             "METRICS_LOCATION": str(self.logs),
             "OMP_WAIT_POLICY": "PASSIVE",  # idle threads of one worker give the core to the next
-            # What an image takes goes back to the system with it. By default glibc keeps blocks of up to 32 MiB, among
-            # which small ones come to lie, and workers grow for hours.
-            "MALLOC_MMAP_THRESHOLD_": str(256 * 2**10),
-            "MALLOC_TRIM_THRESHOLD_": str(4 * 2**20),
         }
         environment.setdefault("OMP_NUM_THREADS", str(machine.threads))  # the handlers take it too
         chosen = f"{machine.cores} core(s), {machine.gpus} GPU(s), {environment['OMP_NUM_THREADS']} thread(s) a worker"
