@@ -447,10 +447,9 @@ def soak(run: Run) -> None:
             grown = memory_growth(memory, process)
             run.facts[grown.name] = grown.value
             run.require(grown.passed is not False, f"{grown.name}: {grown.value}")
-        wrong = [request.fault for request in sent if request.outcome in ("failed", "rejected")]
-        when = [request.second for request in sent if request.outcome in ("failed", "rejected")]
-        span = f" between {min(when):.0f} and {max(when):.0f} s" if when else ""
-        run.require(not wrong, f"{len(wrong)} failed{span}: {wrong[:3]}")
+        wrong = [request for request in sent if request.outcome in ("failed", "rejected")]
+        some = [f"at {request.second:.0f} s: {request.fault}" for request in wrong]
+        run.require(not wrong, f"{len(wrong)} failed: {[*some[:3], *some[3:][-1:]]}")
 
 
 # By name: what it does, and its seconds of load where it has a length.

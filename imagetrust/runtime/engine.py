@@ -138,6 +138,11 @@ def choose_engine(model: Model, threads: int = 1, precision: str = "auto") -> En
     return _on_processor(model, gate, margins, threads, precision)
 
 
+def cheapest_first(shares: Mapping[str, float], gate: Gate | None) -> tuple[str, ...]:
+    """Order precisions, given as shares of fp32's time, by what an image costs: some are computed again in fp32."""
+    return tuple(sorted(shares, key=lambda name: shares[name] + (gate.computed_again(name) if gate else 0.0)))
+
+
 def exact_engine(model: Model) -> Engine:
     """Return the engine that computes in fp32 by torch: the reference, on any device."""
     runner = TorchRunner(PixelNetwork(model.network, model.config.preprocessing), model.device)
@@ -167,9 +172,7 @@ def _on_processor(
         return exact_engine(model)
     wanted: tuple[str, ...] = (precision,)
     if precision == "auto":
-        # What is computed again is computed twice.
-        shares = fast_precisions(model.backbone.bf16_products)
-        wanted = tuple(sorted(shares, key=lambda name: shares[name] + (gate.computed_again(name) if gate else 0.0)))
+        wanted = cheapest_first(fast_precisions(model.backbone.bf16_products), gate)
     for candidate in wanted:
         if candidate == "fp32":
             break

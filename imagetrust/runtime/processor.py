@@ -5,7 +5,7 @@ from pathlib import Path
 CPUINFO = Path("/proc/cpuinfo")
 _VNNI = {"avx512_vnni", "avx_vnni"}  # four products of eight bits summed in one instruction
 # Of fp32's time (docs/decisions/011, 042, 043): bf16 by AMX's matrix units, bf16 by AVX-512's products, int8.
-_BY_MATRICES, _BY_PRODUCTS, _BY_BYTES = 0.46, 0.55, 0.46
+_BY_MATRICES, _BY_PRODUCTS, _BY_BYTES = 0.46, 0.55, 0.48
 
 
 def processor_flags(cpuinfo: Path = CPUINFO) -> set[str]:

@@ -2,6 +2,11 @@
 
 import pytest
 
+from archive_scripts.build import MODEL_STORE
+from imagetrust.models.config import ModelConfig
+from imagetrust.models.registry import backbone_of
+from imagetrust.runtime.engine import cheapest_first
+from imagetrust.runtime.precision_gate import Gate
 from imagetrust.runtime.processor import fast_precisions
 
 
@@ -28,10 +33,21 @@ def test_a_system_that_tells_nothing_is_fast_at_nothing(tmp_path):
     assert fast_precisions(True, tmp_path / "nothing") == {}
 
 
-def test_matrix_units_make_bf16_faster_than_products_do(tmp_path):
+@pytest.mark.parametrize(
+    ("release", "flags", "expected"),
+    [
+        ("1.2", "avx512_bf16 avx512_vnni", ("int8", "bf16")),
+        ("1.2", "amx_bf16 avx512_bf16 avx512_vnni", ("bf16", "int8")),
+        ("1.0-fast", "avx512_bf16 avx512_vnni", ("bf16", "int8")),
+        ("1.0-fast", "amx_bf16 avx512_bf16 avx512_vnni", ("bf16", "int8")),
+    ],
+)
+def test_released_models_take_the_cheapest_precision_first(tmp_path, release, flags, expected):
+    folder = MODEL_STORE / release
     cpuinfo = tmp_path / "cpuinfo"
-    shares = []
-    for flags in ("amx_bf16 avx512_bf16", "avx512_bf16"):
-        cpuinfo.write_text(f"flags\t\t: {flags}\n")
-        shares.append(fast_precisions(True, cpuinfo)["bf16"])
-    assert shares[0] < shares[1]
+    cpuinfo.write_text(f"flags\t\t: {flags}\n")
+    config = ModelConfig.read(folder)
+    gate = Gate.read(folder, config.weights_sha256)
+    assert (
+        gate and cheapest_first(fast_precisions(backbone_of(config.backbone).bf16_products, cpuinfo), gate) == expected
+    )
