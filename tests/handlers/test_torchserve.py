@@ -4,6 +4,8 @@ import base64
 import json
 import os
 import shutil
+import subprocess
+import sys
 from unittest.mock import MagicMock
 
 import pytest
@@ -99,6 +101,48 @@ def test_a_worker_uses_the_gpu_it_was_given(monkeypatch, make_context, gpu_id, g
     context.system_properties["gpu_id"] = gpu_id
     Authenticity().initialize(context)
     assert devices == [expected]
+
+
+@pytest.mark.parametrize(("engine", "returned"), [("openvino int8", 1), ("openvino fp32", 1), ("torch fp32", 0)])
+def test_memory_is_returned_at_once_where_it_costs_nothing(monkeypatch, make_context, engine, returned):
+    calls = []
+    monkeypatch.setattr("handlers.torchserve.return_memory_at_once", lambda: calls.append(1))
+    predictor = MagicMock()
+    predictor.engine.name = engine
+    monkeypatch.setattr("handlers.torchserve.Predictor", lambda *_: predictor)
+    monkeypatch.setattr("handlers.torchserve.Metrics", MagicMock())
+    Authenticity().initialize(make_context(1))
+    assert len(calls) == returned
+
+
+BLOCKS = """
+import re
+import sys
+import numpy
+from handlers.torchserve import return_memory_at_once
+def heap():
+    parts = open("/proc/self/smaps").read().split("[heap]")[1:]
+    return sum(int(re.search(r"Private_Dirty: +(\\d+)", part)[1]) for part in parts)
+if sys.argv[1] == "served":
+    return_memory_at_once()
+before, kept = heap(), []
+for size in (30, 20, 10, 5, 2, 1) * 20:
+    block = numpy.ones(size * 2**20, numpy.uint8)
+    kept.append(bytes(100_000))
+    del block
+print((heap() - before) // 1024)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_what_an_image_takes_goes_back_to_the_system_with_it():
+    """Small blocks come to lie among those of up to 32 MiB, which glibc keeps by default."""
+
+    def grown(how: str) -> int:
+        done = subprocess.run([sys.executable, "-c", BLOCKS, how], capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    assert grown("served") < 20 < grown("as it is")  # MiB; 12 of them are kept
 
 
 def test_settings_reach_the_predictor(make_context):
