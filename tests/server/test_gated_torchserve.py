@@ -270,6 +270,16 @@ def test_grpc_messages_are_counted_by_their_bytes(make_gate, photo):
         assert Counter(pool.map(ask_for, [small] * 16)) == {"OK": 16}
 
 
+def test_calls_over_grpc_do_not_count_those_over_rest(make_gate, photo):
+    gate = make_gate(grpc_requests_at_once=1)
+    host, _, port = gate.settings.rest.rpartition(":")
+    begun = f"POST /predictions/authenticity HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
+    with socket.create_connection((host, int(port))) as sender, GrpcClient(gate.settings.grpc, TOKEN) as client:
+        sender.sendall(f"{begun}Content-Type: image/jpeg\r\nContent-Length: 1000\r\n\r\n".encode() + bytes(10))
+        time.sleep(0.2)
+        assert "label" in client.ask("authenticity", encoded(photo, "PNG"))
+
+
 def test_torchserve_sees_nothing_of_a_call_that_is_not_whole(gate, server):
     """The gate takes the whole message before it asks for a connection; counted in Java's connections."""
     java_port = int(server.addresses.grpc_inference.rpartition(":")[2])
