@@ -193,7 +193,7 @@ def _measure(
     servers = list(dict.fromkeys(system.server for system in (*one, *both)))
     try:
         _say(f"{release.name}: starting the servers ...")
-        start_all(servers, folder, setup)
+        start_all(servers, folder, [setup] * len(servers))
         _say(f"{release.name}: measuring ...")
         first = next(iter(images.values()))
         engine = json.loads(one[0].load(first[:1], 1, 1).answer)["model"]["engine"]
@@ -222,15 +222,15 @@ def _gate_can_start() -> bool:
     return True
 
 
-def start_all(servers: Sequence[Server], folder: Path, setup: Setup) -> None:
-    """Start the servers, to stay up together. Raises MemoryError where too little is free."""
+def start_all(servers: Sequence[Server], folder: Path, setups: Sequence[Setup]) -> None:
+    """Start the servers, each with its setup, to stay up together. Raises MemoryError where too little is free."""
 
     def start(number: int) -> None:
         if psutil.virtual_memory().available < MIN_FREE_BYTES:
             raise MemoryError(f"too little memory is free to hold {len(servers)} servers at once")
         place = folder / str(number)
         place.mkdir()
-        servers[number].start(place, setup)
+        servers[number].start(place, setups[number])
         _say(f"  server {number + 1} of {len(servers)} is up")
 
     with ThreadPoolExecutor(STARTED_AT_ONCE) as pool:

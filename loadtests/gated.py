@@ -16,7 +16,7 @@ import psutil
 import requests
 
 from imagetrust.files import replace_json
-from loadtests.run import build_archives
+from loadtests import mix
 from server.gate import Gate, add_token
 from server.gate_config import Behind, read_settings
 from server.instance import START_TIMEOUT, ServerError, TorchServe, free_addresses, free_ports
@@ -30,7 +30,7 @@ CALLER = "load"
 
 @dataclass
 class Gated:
-    """One server and its gate. token: of the caller CALLER. store: its model store."""
+    """One server and its gate, which knows CALLER and each sender of the mix. token: CALLER's. store: of models."""
 
     server: TorchServe
     gate: Gate
@@ -82,6 +82,18 @@ class Gated:
         return done.stdout
 
 
+def build_archives(store: Path, release: Path | None = None) -> None:
+    """Build the archives of a release, or of those that are served. Raises ServerError where that fails.
+
+    In a process of its own, because it needs torch, which would stay in this one's memory.
+    """
+    command = [sys.executable, "-m", "archive_scripts.build", "--model-store", str(store)]
+    command += ["--release", str(release)] if release else []
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if built.returncode:
+        raise ServerError(f"the archives cannot be built.\n{built.stdout}{built.stderr}")
+
+
 def build_renamed(release: Path, store: Path, version: str) -> None:
     """Build the archives of a release under another version's name. Raises ServerError where that fails."""
     with tempfile.TemporaryDirectory() as folder:
@@ -116,6 +128,8 @@ def gated_server(
         rest, grpc = free_ports(2)
         source.write_text(f'rest = "127.0.0.1:{rest}"\ngrpc = "127.0.0.1:{grpc}"\ncallers = "callers"\n{gate}')
         token = add_token(base / "callers", CALLER)
+        for sender in mix.SENDERS:
+            add_token(base / "callers", sender)
         changes = {"model_store": str(store), "load_models": ",".join(archives)} | free_addresses()
         server = TorchServe(folder)
         server.logs.mkdir(parents=True)

@@ -24,6 +24,7 @@ from loadtests import mix
 from loadtests.recorder import record_requests
 from loadtests.responses import grpc_failure, grpc_fault, rest_fault
 from loadtests.scenarios import arrivals, stages_of
+from server.gate_config import read_callers
 
 GRPC_PORT = 7070
 SPAWNING = 3.0  # seconds before the first arrival of an open loop, in which Locust starts the users
@@ -36,6 +37,8 @@ def add_options(parser: ArgumentParser) -> None:
     """Add options. The token stays out of the web UI, which shows them to whoever opens it."""
     hidden: dict[str, Any] = {"include_in_web_ui": False}
     parser.add_argument("--token", env_var="IMAGETRUST_TOKEN", default="", help="inference token", **hidden)
+    parser.add_argument("--callers", default="", metavar="FILE",
+                        help="a gate's file: a sender that it names takes its own token", **hidden)  # fmt: skip
     parser.add_argument("--grpc-host", env_var="IMAGETRUST_GRPC_HOST", default="", metavar="HOST:PORT",
                         help=f"where gRPC is served; by default port {GRPC_PORT} of --host's machine")  # fmt: skip
     parser.add_argument("--request-log", default="", metavar="CSV", help="record every request", **hidden)
@@ -69,6 +72,11 @@ def schedule_arrivals(environment: Environment, **_: Any) -> None:
         user.schedule = (begin + second for second in seconds)
 
 
+@functools.cache
+def _tokens(callers: str) -> dict[str, str]:
+    return dict(read_callers(Path(callers))) if callers else {}
+
+
 class Sender(User):
     """Sends images of the mix to the endpoints of the sender that has its name."""
 
@@ -78,7 +86,9 @@ class Sender(User):
     def on_start(self) -> None:
         """Wait for the first arrival of an open loop."""
         self._weights = mix.SENDERS[type(self).__name__][1]
-        if self.environment.parsed_options.arrivals != "closed":
+        options = self.environment.parsed_options
+        self._token = _tokens(options.callers).get(type(self).__name__, options.token)
+        if options.arrivals != "closed":
             self.wait()
 
     def wait_time(self) -> float:
@@ -106,8 +116,7 @@ class RestSender(Sender, FastHttpUser):
     def send(self) -> None:
         """Send one image."""
         endpoint, image, context = self.choose()
-        token = self.environment.parsed_options.token
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": image.media_type}
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": image.media_type}
         with self.client.post(
             f"/predictions/{endpoint}", data=image.body, headers=headers, catch_response=True, context=context
         ) as response:
@@ -138,7 +147,7 @@ class GrpcSender(Sender):
     def send(self) -> None:
         """Send one image."""
         options = self.environment.parsed_options
-        client = _grpc_client(options.grpc_host or f"{urlsplit(self.host).hostname}:{GRPC_PORT}", options.token)
+        client = _grpc_client(options.grpc_host or f"{urlsplit(self.host).hostname}:{GRPC_PORT}", self._token)
         endpoint, image, context = self.choose()
         started, clock = time.time(), time.perf_counter()
         try:

@@ -5,12 +5,13 @@ import json
 _BROKEN = "broken_picture"  # the error code that the server must give for a file that ends too early
 # TorchServe has one text for a full queue and for a model without workers. Over REST its type tells it from the 503 of
 # a failed batch. gRPC gives INTERNAL for all of these, so there the text must tell.
-_REST_REJECTIONS = (b'"ServiceUnavailableException"', b'{"code":"busy"')  # TorchServe's, the gate's
-_GRPC_REJECTIONS = ("has no worker to serve inference request", "busy: ")
+# TorchServe's first, then the gate's: the server's queue is full, or so many of one caller wait already.
+_REST_REJECTIONS = {503: (b'"ServiceUnavailableException"', b'{"code":"busy"'), 429: (b'{"code":"too_many_requests"',)}
+_GRPC_REJECTIONS = ("has no worker to serve inference request", "busy: ", "too_many_requests: ")
 
 
 class Rejected(Exception):
-    """The server's queue is full: 503 over REST. The gates allow it past the throughput of the server alone."""
+    """The server's queue is full, or this caller's part of it. Gates allow it beyond the throughput alone."""
 
     def __init__(self) -> None:
         super().__init__("rejected: the queue is full")
@@ -29,7 +30,7 @@ def rest_fault(status: int, body: bytes, broken: bool) -> Exception | None:
         return None
     if status == 400 and broken and f'"{_BROKEN}"'.encode() in body:
         return None
-    if status == 503 and any(text in body for text in _REST_REJECTIONS):
+    if any(text in body for text in _REST_REJECTIONS.get(status, ())):
         return Rejected()
     text = " ".join(body[:200].decode(errors="replace").split())
     return Failed(f"status {status} for {_described(broken)}: {text}")

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from imagetrust.files import replace_json
 from loadtests import mix
-from loadtests.gated import SMALL, Gated, build_renamed, gated_server
+from loadtests.gated import SMALL, Gated, build_archives, build_renamed, gated_server
 from loadtests.recorder import Request, load_began, read_requests
-from loadtests.run import PACKAGES, Asked, LocustError, build_archives, running_locust
+from loadtests.run import PACKAGES, LocustError, asked_of, running_locust
 from measuring.conditions import machine
 from measuring.processes import exit_on_signals
 from measuring.report import table
@@ -104,7 +104,7 @@ def run(rate: float, settle: float, built: Path | None, out: Path) -> list[dict[
             build_renamed(SMALL, store, NEW)
         archives = [f"{endpoint}-{SMALL.name}.mar" for endpoint in mix.ENDPOINTS]
         with gated_server(archives, store, dict.fromkeys(mix.ENDPOINTS, 1), logs=out / "server_logs") as running:
-            asked = Asked(running.url, running.gate.settings.grpc, running.token)
+            asked = asked_of(running)
             arguments = ["--arrivals", "poisson", "--stages", f"{LONGEST}:{rate}"]
             with running_locust(asked, out / "rollout", USERS, LONGEST, arguments) as (process, csv):
                 deadline = time.monotonic() + 60

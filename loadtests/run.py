@@ -20,6 +20,7 @@ import psutil
 
 from imagetrust.files import replace_json
 from loadtests import mix
+from loadtests.gated import Gated, build_archives, gated_server
 from loadtests.gates import TYPICAL_KIND, Gate, judge, latencies
 from loadtests.memory import sample_memory
 from loadtests.recorder import Request, read_requests
@@ -45,28 +46,22 @@ class LocustError(Exception):
 
 @dataclass(frozen=True)
 class Asked:
-    """Who is asked: a URL without a final slash, host:port of gRPC, and the token that both take."""
+    """Who is asked: a URL without a final slash, host:port of gRPC, and the token that both take.
+
+    callers: the gate's file of them, where each sender of the mix has a token of its own.
+    """
 
     rest: str
     grpc: str
     token: str
+    callers: str = ""
 
 
-def directly(server: TorchServe) -> Asked:
-    """Return TorchServe itself as who is asked."""
+def asked_of(server: TorchServe | Gated) -> Asked:
+    """Return TorchServe itself as who is asked, or the gate before it."""
+    if isinstance(server, Gated):
+        return Asked(server.url, server.gate.settings.grpc, server.token, server.gate.settings.callers)
     return Asked(server.addresses.inference, server.addresses.grpc_inference, server.token("inference"))
-
-
-def build_archives(store: Path, release: Path | None = None) -> None:
-    """Build the archives of a release, or of those that are served. Raises ServerError where that fails.
-
-    In a process of its own, because it needs torch, which would stay in this one's memory.
-    """
-    command = [sys.executable, "-m", "archive_scripts.build", "--model-store", str(store)]
-    command += ["--release", str(release)] if release else []
-    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if built.returncode:
-        raise ServerError(f"the archives cannot be built.\n{built.stdout}{built.stderr}")
 
 
 @contextmanager
@@ -88,6 +83,17 @@ def own_server(logs: Path, workers: dict[str, int], release: Path | None = None)
         finally:
             server.stop()
             shutil.copytree(server.logs, logs, dirs_exist_ok=True)
+
+
+@contextmanager
+def own_gated_server(logs: Path, workers: dict[str, int], release: Path | None = None) -> Iterator[Gated]:
+    """Do as `own_server` for a server with its supervisor and its gate, whose limits on a caller are those shipped."""
+    with tempfile.TemporaryDirectory(prefix="load-") as folder:
+        store = Path(folder)
+        build_archives(store, release)
+        archives = sorted(archive.name for archive in store.glob("*.mar"))
+        with gated_server(archives, store, workers, logs=logs) as running:
+            yield running
 
 
 def run_locust(asked: Asked, prefix: Path, users: int, seconds: float, arguments: list[str]) -> list[Request]:
@@ -112,7 +118,7 @@ def running_locust(
     log, requests = Path(f"{prefix}.log"), Path(f"{prefix}_requests.csv")
     command = [
         sys.executable, "-m", "locust", "-f", str(ROOT / "loadtests" / "locustfile.py"), "--headless", "--only-summary",
-        "--host", asked.rest, "--grpc-host", asked.grpc,
+        "--host", asked.rest, "--grpc-host", asked.grpc, "--callers", asked.callers,
         "--users", str(users), "--spawn-rate", str(users), "--run-time", f"{seconds:.0f}s", "--stop-timeout", "60",
         "--exit-code-on-error", "0", "--html", f"{prefix}.html", "--csv", str(prefix), "--request-log", str(requests),
         *arguments,
@@ -145,8 +151,9 @@ def measure_throughput(asked: Asked, out: Path, mixed: list[str], warm_up: float
 
 
 def run(
-    scenario: str, minutes: float, throughput: float | None, workers: dict[str, int], out: Path, release: Path | None
-) -> list[Gate]:
+    scenario: str, minutes: float, throughput: float | None, workers: dict[str, int], out: Path, release: Path | None,
+    through_the_gate: bool = False,
+) -> list[Gate]:  # fmt: skip
     """Run a scenario, write its files into `out` and print its results. Return its gates.
 
     throughput: requests a second at a load of 1, or None to measure it first. workers, release: see `own_server`.
@@ -158,25 +165,27 @@ def run(
     conditions = machine(PACKAGES)
     print("Making the images that are missing, and starting a server ...", flush=True)
     mix.make_images()
-    with own_server(out / "server_logs", workers, release) as server:
+    start = own_gated_server if through_the_gate else own_server
+    with start(out / "server_logs", workers, release) as server:
         if measured := throughput is None:
             print("Measuring the throughput ...", flush=True)
-            throughput = measure_throughput(directly(server), out, mixed, WARM_UP, COUNTED)
+            throughput = measure_throughput(asked_of(server), out, mixed, WARM_UP, COUNTED)
         seconds = stages[-1].end
         print(f"Throughput: {throughput:.1f} requests/s. Running {scenario} for {seconds:.0f} s ...", flush=True)
         rates = ",".join(f"{stage.end - stage.start}:{stage.load * throughput}" for stage in stages)
         arguments = ["--arrivals", "constant" if scenario == CONSTANT else "poisson", "--stages", rates, *mixed]
-        java = server.process
+        java = server.server.process if isinstance(server, Gated) else server.process
         before = _processor_seconds(java)
         with sample_memory(java, out / "memory.csv") as memory:
-            requests = run_locust(directly(server), out / scenario, OPEN_USERS, seconds + SLACK, arguments)
+            requests = run_locust(asked_of(server), out / scenario, OPEN_USERS, seconds + SLACK, arguments)
         spent = {who: round(after - before[who], 1) for who, after in _processor_seconds(java).items()}
     gates = judge(scenario, stages, throughput, requests, memory)
     tables = {"stages": stage_rows(stages, throughput, requests), "latencies": latency_rows(requests)}
     replace_json(
         out / "summary.json",
         {"scenario": scenario, "seconds": seconds, "throughput": throughput, "throughput_measured": measured,
-         "workers": workers, "release": release and release.name, "conditions": conditions, "processor_seconds": spent,
+         "workers": workers, "release": release and release.name, "gate": through_the_gate,
+         "conditions": conditions, "processor_seconds": spent,
          **tables,
          "gates": [asdict(gate) for gate in gates]},
     )  # fmt: skip
@@ -244,6 +253,9 @@ def main() -> None:
     parser.add_argument("--workers", action="append", default=[], type=_workers, metavar="ENDPOINT=N",
                         help="workers of an endpoint")  # fmt: skip
     parser.add_argument("--release", type=Path, help="a release's folder; those that are served where not given")
+    parser.add_argument(
+        "--gate", action="store_true", help="ask through the gate, as callers do, not TorchServe itself"
+    )
     parser.add_argument("--out", type=Path, help="folder of the results; by default one under runs/load")
     arguments = parser.parse_args()
     for name in ("minutes", "throughput"):
@@ -255,7 +267,10 @@ def main() -> None:
     exit_on_signals(status=2)
     try:
         release = arguments.release and arguments.release.resolve()
-        gates = run(arguments.scenario, minutes, arguments.throughput, dict(arguments.workers), out.resolve(), release)
+        gates = run(
+            arguments.scenario, minutes, arguments.throughput, dict(arguments.workers), out.resolve(), release,
+            arguments.gate,
+        )  # fmt: skip
     except (ServerError, LocustError) as error:
         print(f"error: {error}")
         sys.exit(2)

@@ -33,10 +33,10 @@ from PIL import Image
 from clients.rest import ask
 from imagetrust.contents import SIGNATURE
 from loadtests import mix
-from loadtests.gated import SMALL, Gated, gated_server
+from loadtests.gated import SMALL, Gated, build_archives, gated_server
 from loadtests.gates import memory_growth
 from loadtests.memory import sample_memory
-from loadtests.run import Asked, LocustError, build_archives, measure_throughput, run_locust
+from loadtests.run import LocustError, asked_of, measure_throughput, run_locust
 from loadtests.scenarios import ORDINARY
 from measuring.images import encode
 from measuring.processes import exit_on_signals
@@ -432,7 +432,7 @@ def soak(run: Run) -> None:
     mix.make_images()
     with tempfile.TemporaryDirectory() as name, run.serving(dict.fromkeys(mix.ENDPOINTS, 1)) as running:
         out = Path(name)
-        asked = Asked(running.url, running.gate.settings.grpc, running.token)
+        asked = asked_of(running)
         throughput = measure_throughput(asked, out, [], 10, 20)
         java = running.server.process
         if java is None:

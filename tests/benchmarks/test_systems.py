@@ -55,7 +55,7 @@ def test_ray_serve_answers_as_the_predictor_does(serving_folder, place):
 def check(rows: list[System], serving_folder: Path, folder: Path) -> None:
     servers = list(dict.fromkeys(row.server for row in rows))
     try:
-        start_all(servers, folder, Setup(serving_folder, workers=1, batch_size=2, batch_delay=1))
+        start_all(servers, folder, [Setup(serving_folder, workers=1, batch_size=2, batch_delay=1)] * len(servers))
         started = [process for server in servers for process in family(server.roots())]
         agreed = agreement(rows, IMAGES)
         measured = interleave({"s": rows}, {"s": IMAGES}, {"s": 4}, blocks=1, concurrency=2, report=print)["s"]

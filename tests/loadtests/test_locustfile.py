@@ -18,7 +18,7 @@ from clients import torchserve_inference_pb2_grpc as services
 from loadtests.recorder import Request, read_requests
 from server.settings import ROOT
 
-TOKEN = "t"  # noqa: S105
+TOKEN = "a-token-of-some-length-0123"  # noqa: S105
 BROKEN = b'{"error":{"code":"broken_picture"}}'
 # The mix in small images, with many broken ones.
 LOCUSTFILE = """
@@ -133,3 +133,14 @@ def test_an_open_loop_drops_what_finds_no_free_user_and_a_wrong_token_fails_ever
     )  # fmt: skip
     assert status == 1 and {request.outcome for request in requests} == {"failed"}
     assert 5 <= len(requests) <= 17 and max(request.second for request in requests) < 3.2
+
+
+def test_a_sender_that_the_callers_name_takes_its_own_token(addresses, tmp_path):
+    (tmp_path / "callers").write_text(f"UploadFeed {TOKEN}\n")
+    (tmp_path / "callers").chmod(0o600)
+    _, requests = run_locust(
+        addresses, tmp_path, "--users", "4", "--spawn-rate", "4", "--run-time", "3s", "--callers", "callers",
+        "UploadFeed", "Analyst", token="wrong",
+    )  # fmt: skip
+    outcomes = {one.endpoint == "explanation": one.outcome != "failed" for one in requests}
+    assert outcomes == {True: False, False: True}

@@ -25,6 +25,14 @@ def test_a_full_queue_is_a_rejection(broken):
     assert isinstance(grpc_failure("INTERNAL", f"{FULL}\nInternalServerException.()"), Rejected)
 
 
+@pytest.mark.parametrize(("status", "code"), [(503, "busy"), (429, "too_many_requests")])
+def test_what_the_gate_refuses_for_too_much_is_a_rejection(status, code):
+    body = f'{{"error":{{"code":"{code}","message":"Wait."}}}}'.encode()
+    assert isinstance(rest_fault(status, body, broken=False), Rejected)
+    assert isinstance(rest_fault(507, body, broken=False), Failed)
+    assert isinstance(grpc_failure("UNAVAILABLE", f"{code}: Wait."), Rejected)
+
+
 @pytest.mark.parametrize(
     ("status", "body", "broken"),
     [

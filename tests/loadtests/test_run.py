@@ -6,28 +6,38 @@ from contextlib import contextmanager
 
 import pytest
 
-from loadtests import run
+from loadtests import gated, run
+from loadtests.gated import gated_server
 from loadtests.gates import TYPICAL_KIND, Gate
 from loadtests.recorder import Request
 from loadtests.scenarios import stages_of
 from server.instance import ServerError
+from tests.releases import RELEASE
+from tests.server.test_gate import needs_nginx
 
 
-def test_a_short_run_against_the_real_server(server, tmp_path, monkeypatch):
+@pytest.mark.parametrize("through_the_gate", [False, pytest.param(True, marks=needs_nginx)])
+def test_a_short_run_against_the_real_server(server, archives, tmp_path, monkeypatch, through_the_gate):
     """Whether its gates pass depends on what else the machine does; that all are judged and written does not."""
 
     @contextmanager
     def shared_server(logs, workers, release):
         yield server
 
+    @contextmanager
+    def own_gated_server(logs, workers, release):
+        with gated_server([f"authenticity-{RELEASE.name}.mar"], archives, {"authenticity": 1}) as running:
+            yield running
+
     monkeypatch.setattr(run, "own_server", shared_server)
+    monkeypatch.setattr(run, "own_gated_server", own_gated_server)
     monkeypatch.setattr(run.mix, "make_images", lambda: None)
     monkeypatch.setattr(run, "SLACK", 6)
-    gates = {gate.name: gate for gate in run.run("constant", 0.1, 10, {}, tmp_path, None)}
+    gates = {gate.name: gate for gate in run.run("constant", 0.1, 10, {}, tmp_path, None, through_the_gate)}
     assert gates["unexpected failures"].passed, gates["unexpected failures"].value
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert [gate["name"] for gate in summary["gates"]] == list(gates)
-    assert summary["throughput"] == 10 and not summary["throughput_measured"]
+    assert summary["gate"] is through_the_gate and summary["throughput"] == 10 and not summary["throughput_measured"]
     assert 0 < summary["processor_seconds"]["server"] < summary["processor_seconds"]["machine"]
     assert summary["latencies"][0]["served"] == pytest.approx(42, abs=4)
     assert "<html" in (tmp_path / "constant.html").read_text()
@@ -87,6 +97,6 @@ def test_workers_are_numbers_of_known_endpoints(monkeypatch, tmp_path, capsys):
 
 
 def test_archives_that_cannot_be_built_are_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "ROOT", tmp_path)
+    monkeypatch.setattr(gated, "ROOT", tmp_path)
     with pytest.raises(ServerError, match="the archives cannot be built"), run.own_server(tmp_path, {}):
         pass
