@@ -39,18 +39,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             rows = measure(Path(folder), release.resolve(), chosen["minWorkers"], arguments.blocks)
         result["releases"][release.resolve().name] = rows
-        columns = (
-            "batch size",
-            "delay ms",
-            "under way",
-            "requests/s",
-            "p50 ms",
-            "p95 ms",
-            "p99 ms",
-            "CPU ms a request",
-        )
         print(f"\n{release.resolve().name}, {chosen['minWorkers']} worker(s), {TYPICAL} JPEG\n")
-        print(table(columns, [list(row.values()) for row in rows]), flush=True)
+        print(table(list(rows[0]), [list(row.values()) for row in rows]), flush=True)
     replace_json(RESULTS / "batches.json", result)
     rule = f"batches of {chosen['batchSize']}, {chosen['maxBatchDelay']} ms"
     print(f"\nWritten to {RESULTS / 'batches.json'}. The rule of server/sizing.py takes {rule} here.")
@@ -60,6 +50,7 @@ def measure(folder: Path, release: Path, workers: int, blocks: int) -> list[dict
     """Return a row for each setting and number of requests under way."""
     config = prepare(release, folder / "serving").config
     images = {TYPICAL: [encode(name, *SIZES[TYPICAL]) for name in PHOTOGRAPHS]}
+    requests = {TYPICAL: KINDS[kind_of(config)].requests[TYPICAL]}
     servers = [TorchServeServer(build_one) for _ in SETTINGS]
     systems = [
         server.rest(f"{batch}, {delay} ms", TASK) for server, (batch, delay) in zip(servers, SETTINGS, strict=True)
@@ -69,7 +60,6 @@ def measure(folder: Path, release: Path, workers: int, blocks: int) -> list[dict
         setups = [Setup(folder / "serving", workers, batch, delay) for batch, delay in SETTINGS]
         start_all(servers, folder, setups)
         for concurrency in CONCURRENCIES:
-            requests = {TYPICAL: KINDS[kind_of(config)].requests[TYPICAL]}
             found = interleave({TYPICAL: systems}, images, requests, blocks, concurrency, lambda _: None)[TYPICAL]
             print(f"{release.name}: {concurrency} under way measured", flush=True)
             for system, (batch, delay) in zip(systems, SETTINGS, strict=True):
@@ -78,7 +68,7 @@ def measure(folder: Path, release: Path, workers: int, blocks: int) -> list[dict
                     {"batch size": batch, "delay ms": delay, "under way": concurrency}
                     | {"requests/s": round(summarise(metrics["requests_per_second"]).median, 1)}
                     | {f"p{share} ms": round(metrics[f"p{share}_ms"], 1) for share in (50, 95, 99)}
-                    | {"CPU ms": round(summarise(metrics["cpu_ms"]).median, 2)}
+                    | {"CPU ms a request": round(summarise(metrics["cpu_ms"]).median, 2)}
                 )
     finally:
         for server in servers:

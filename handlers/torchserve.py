@@ -62,7 +62,7 @@ class Endpoint:
             settings.get("precision", "auto"),
             settings.get("manifest_hosts") or (),
         )
-        # Torch takes memory for every layer, and would be half as fast.
+        # Torch takes memory for every layer, and would take 1.6 times as long.
         if self.predictor.engine.name.startswith("openvino"):
             return_memory_at_once()
         self.metrics = Metrics(
@@ -110,7 +110,7 @@ class Endpoint:
 
 
 def return_memory_at_once() -> None:
-    """Have glibc give blocks of an image's size back to the system as they are freed. Other C libraries do already.
+    """Have glibc give blocks of an image's size back to the system as they are freed. Another C library stays as it is.
 
     By default it keeps those of up to 32 MiB, small ones come to lie among them, and a worker grows for hours.
     """

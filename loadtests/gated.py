@@ -43,6 +43,11 @@ class Gated:
         """Where the gate listens, without a final slash."""
         return f"http://{self.gate.settings.rest}"
 
+    @property
+    def process(self) -> psutil.Process | None:
+        """TorchServe's."""
+        return self.server.process
+
     def is_ready(self) -> bool:
         """Whether the gate says so."""
         try:

@@ -14,7 +14,7 @@ class Rejected(Exception):
     """The server's queue is full, or this caller's part of it. Gates allow it beyond the throughput alone."""
 
     def __init__(self) -> None:
-        super().__init__("rejected: the queue is full")
+        super().__init__("rejected: the queue is full, or this caller's part of it")
 
 
 class Failed(Exception):

@@ -174,7 +174,7 @@ def run(
         print(f"Throughput: {throughput:.1f} requests/s. Running {scenario} for {seconds:.0f} s ...", flush=True)
         rates = ",".join(f"{stage.end - stage.start}:{stage.load * throughput}" for stage in stages)
         arguments = ["--arrivals", "constant" if scenario == CONSTANT else "poisson", "--stages", rates, *mixed]
-        java = server.server.process if isinstance(server, Gated) else server.process
+        java = server.process
         before = _processor_seconds(java)
         with sample_memory(java, out / "memory.csv") as memory:
             requests = run_locust(asked_of(server), out / scenario, OPEN_USERS, seconds + SLACK, arguments)

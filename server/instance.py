@@ -190,6 +190,7 @@ class TorchServe:
             "METRICS_LOCATION": str(self.logs),
             "OMP_WAIT_POLICY": "PASSIVE",  # idle threads of one worker give the core to the next
             # glibc keeps what Java's threads freed in places of their own, eight a core, which grow for hours.
+            # Workers inherit it.
             "MALLOC_ARENA_MAX": "1",
         }
         environment.setdefault("OMP_NUM_THREADS", str(machine.threads))  # the handlers take it too

@@ -104,7 +104,7 @@ def test_a_worker_uses_the_gpu_it_was_given(monkeypatch, make_context, gpu_id, g
 
 
 @pytest.mark.parametrize(("engine", "returned"), [("openvino int8", 1), ("openvino fp32", 1), ("torch fp32", 0)])
-def test_memory_is_returned_at_once_where_it_costs_nothing(monkeypatch, make_context, engine, returned):
+def test_memory_is_returned_at_once_where_openvino_serves(monkeypatch, make_context, engine, returned):
     calls = []
     monkeypatch.setattr("handlers.torchserve.return_memory_at_once", lambda: calls.append(1))
     predictor = MagicMock()
@@ -134,7 +134,6 @@ print((heap() - before) // 1024)
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_what_an_image_takes_goes_back_to_the_system_with_it():
     """Small blocks come to lie among those of up to 32 MiB, which glibc keeps by default."""
 

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 import pytest
 
 from loadtests import gated, run
-from loadtests.gated import gated_server
 from loadtests.gates import TYPICAL_KIND, Gate
 from loadtests.recorder import Request
 from loadtests.scenarios import stages_of
@@ -26,7 +25,7 @@ def test_a_short_run_against_the_real_server(server, archives, tmp_path, monkeyp
 
     @contextmanager
     def own_gated_server(logs, workers, release):
-        with gated_server([f"authenticity-{RELEASE.name}.mar"], archives, {"authenticity": 1}) as running:
+        with gated.gated_server([f"authenticity-{RELEASE.name}.mar"], archives, {"authenticity": 1}) as running:
             yield running
 
     monkeypatch.setattr(run, "own_server", shared_server)
