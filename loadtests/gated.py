@@ -122,8 +122,8 @@ def gated_server(
     """Start a supervisor with its TorchServe and gate; stop them when the block ends.
 
     archives: of the store, that it serves. workers: by endpoint. gate: lines of gate.toml beside the addresses.
-    logs: folder that gets the server's logs. before: what the supervisor's command is run by, from the server's folder.
-    wait: until it is ready.
+    logs: folder that gets the server's logs, and the gate's in `gate`. before: what the supervisor's command is run by,
+    from the server's folder. wait: until it is ready.
     Raises ServerError where it does not become ready.
     """
     with tempfile.TemporaryDirectory(prefix="load-") as name:  # short: the workers' sockets lie in it
@@ -161,3 +161,4 @@ def gated_server(
             server.stop()
             if logs:
                 shutil.copytree(server.logs, logs, dirs_exist_ok=True)
+                shutil.copytree(running.gate.access_log.parent, logs / "gate", dirs_exist_ok=True)

@@ -58,13 +58,14 @@ GIGABYTES = 3.0  # of all workers, while they decode four of the largest transpa
 class Run:
     """What a scenario is given, and what it found.
 
-    seconds: of load, where it has a length. store, version: archives of all endpoints. facts: what was seen, by name.
-    faults: what must not be.
+    seconds: of load, where it has a length. store, version: archives of all endpoints. logs: folder that gets the
+    server's and the gate's, if any. facts: what was seen, by name. faults: what must not be.
     """
 
     seconds: float
     store: Path
     version: str
+    logs: Path | None = None
     facts: dict[str, object] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
@@ -81,7 +82,7 @@ class Run:
     ) -> Iterator[Gated]:
         """Start a server with the archives of these endpoints, by default one worker of ONE."""
         workers = workers or {ONE: 1}
-        with gated_server(self.archives(*workers), self.store, workers, gate, before=before) as running:
+        with gated_server(self.archives(*workers), self.store, workers, gate, self.logs, before) as running:
             yield running
 
     def require(self, true: object, otherwise: str) -> None:
@@ -431,7 +432,8 @@ def soak(run: Run) -> None:
     """Send the mix at 70 % of the throughput through the gate."""
     mix.make_images()
     with tempfile.TemporaryDirectory() as name, run.serving(dict.fromkeys(mix.ENDPOINTS, 1)) as running:
-        out = Path(name)
+        out = run.logs or Path(name)
+        out.mkdir(parents=True, exist_ok=True)
         asked = asked_of(running)
         throughput = measure_throughput(asked, out, [], 10, 20)
         java = running.server.process
@@ -478,6 +480,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help=f"of load, where a scenario has a length; by default {lengths}")
     parser.add_argument("--release", type=Path, default=SMALL, help="folder of the release that is served")
     parser.add_argument("--store", type=Path, help="folder with its archives, where they are built already")
+    parser.add_argument("--logs", type=Path, help="folder that gets the logs of each scenario's server and gate")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     os.environ["NO_PROXY"] = "127.0.0.1"
@@ -490,7 +493,8 @@ def main() -> None:
                 build_archives(store, arguments.release.resolve())
             for scenario in arguments.scenarios:
                 does, seconds = SCENARIOS[scenario]
-                run = Run(arguments.seconds or seconds, store, arguments.release.resolve().name)
+                logs = arguments.logs.resolve() / scenario if arguments.logs else None
+                run = Run(arguments.seconds or seconds, store, arguments.release.resolve().name, logs)
                 does(run)
                 faults += [f"{scenario}: {fault}" for fault in run.faults]
                 if arguments.json:

@@ -52,7 +52,7 @@ class Gate:
         self._error_log = self.folder / "logs" / "error.log"
         self._status = self.folder / "status"
         self._ready = self._status / "ready.json"
-        self._connected: dict[tuple[object, ...], float] = {}  # since when each connection is known
+        self._connected: dict[str, float] = {}  # since when each connection's socket is known
         self._refused: tuple[dict[Path, str], str] = ({}, "")  # the last files that nginx did not take, and why
 
     @property
@@ -217,15 +217,17 @@ class Gate:
         process, now = self.process, time.monotonic()
         if not process:
             return 0
-        seen: dict[tuple[object, ...], float] = {}
+        seen: dict[str, float] = {}
         for worker in process.children():
             with contextlib.suppress(psutil.Error):
                 if "shutting down" in " ".join(worker.cmdline()):
                     continue
                 for one in worker.net_connections("tcp"):
                     if one.status == psutil.CONN_ESTABLISHED and one.laddr.port in self._ports:
-                        key = (*one.laddr, *one.raddr)
-                        seen[key] = self._connected.get(key, now)
+                        # Its addresses do not name it: a caller's next connection may have the port of its last.
+                        with contextlib.suppress(OSError):
+                            socket = str(Path(f"/proc/{worker.pid}/fd/{one.fd}").readlink())  # socket:[INODE]
+                            seen[socket] = self._connected.get(socket, now)
         self._connected = seen
         old = sum(now - since > 2 * self.settings.connection_seconds for since in seen.values())
         if old:
