@@ -97,7 +97,7 @@ def wait_until_ready(server: TorchServe, process: subprocess.Popen, begin: int) 
             raise ServerError(f"the server could not be started.\n{said}")
         read, died = find_in_rest(worker_log, WORKER_DIED, read)
         if died:
-            raise ServerError(f"a worker died while loading.\n{server.log_tail('model_log.log')}")
+            raise ServerError(f"a worker died while loading.\n{server.last_words()}")
         if (desired := Desired.read(server.folder)) and desired.left_out:
             raise ServerError(f"not every archive stands; `python -m server run` serves the others.\n{said}")
         if time.monotonic() > deadline:

@@ -246,7 +246,7 @@ class TorchServe:
                 raise ServerError(f"{', '.join(waiting)} not ready after {START_TIMEOUT} s.\n{self.log_tail()}")
             read, died = find_in_rest(worker_log, WORKER_DIED, read)
             if died:
-                raise ServerError(f"a worker died while loading.\n{self.log_tail('model_log.log')}")
+                raise ServerError(f"a worker died while loading.\n{self.last_words()}")
             if described := self._ready(waiting[0]):
                 report(f"  {waiting.pop(0)} is ready: {summarise(described)}")
             else:
@@ -283,6 +283,14 @@ class TorchServe:
         self._pid_file.unlink(missing_ok=True)
         self._key_file.unlink(missing_ok=True)
         return process is not None
+
+    def last_words(self) -> str:
+        """Return the end of the workers' log once it has stood still for 0.3 s: a traceback comes line by line."""
+        path, size, deadline = self.logs / "model_log.log", -1, time.monotonic() + 3
+        while (now := path.stat().st_size) != size and time.monotonic() < deadline:
+            size = now
+            time.sleep(0.3)
+        return self.log_tail(path.name)
 
     def log_tail(self, name: str = "ts_log.log", lines: int = 40) -> str:
         """Return the end of one of the server's logs, after that of the console.

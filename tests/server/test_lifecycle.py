@@ -5,6 +5,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
+import time
 import zipfile
 from pathlib import Path
 
@@ -62,6 +64,25 @@ def test_an_archive_that_is_not_there_is_reported(folder):
     with pytest.raises(ServerError, match="authenticity"):
         start_server(folder, store, load_models=ARCHIVE)
     assert TorchServe(folder).process is None
+
+
+def test_a_worker_is_heard_out(tmp_path):
+    """What it says as it dies comes line by line."""
+    server = TorchServe(tmp_path)
+    server.logs.mkdir()
+    with (server.logs / "model_log.log").open("w", buffering=1) as log:
+        log.write("Backend worker process died\n")
+
+        def go_on():
+            for line in ("Traceback", "  File", "ValueError: SHA-256"):
+                time.sleep(0.1)
+                log.write(f"{line}\n")
+
+        writing = threading.Thread(target=go_on)
+        writing.start()
+        said = server.last_words()
+        writing.join()
+    assert "SHA-256" in said
 
 
 def test_weights_that_do_not_load_are_reported(archives, folder):
