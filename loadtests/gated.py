@@ -161,4 +161,5 @@ def gated_server(
             server.stop()
             if logs:
                 shutil.copytree(server.logs, logs, dirs_exist_ok=True)
-                shutil.copytree(running.gate.access_log.parent, logs / "gate", dirs_exist_ok=True)
+                with contextlib.suppress(FileNotFoundError):  # it may end before its gate has begun
+                    shutil.copytree(running.gate.access_log.parent, logs / "gate", dirs_exist_ok=True)

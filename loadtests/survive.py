@@ -181,7 +181,7 @@ def java(run: Run) -> None:
     """Kill Java."""
     with run.serving() as running, Callers(running) as callers:
         time.sleep(2)
-        process = running.server.process
+        process = running.process
         if process is None:
             raise ServerError("TorchServe does not run")
         process.kill()
@@ -346,7 +346,7 @@ def forms(run: Run) -> None:
         "a form of 200,000 parts": ("multipart/form-data; boundary=x", part * 200_000 + b"--x--\r\n"),
     }
     with run.serving({ONE: 2}) as running, Callers(running) as callers:
-        java_before = running.server.process
+        java_before = running.process
         url = f"{running.url}/predictions/{ONE}"
         for name, (content_type, body) in harms.items():
             headers = {"Authorization": f"Bearer {running.token}", "Content-Type": content_type}
@@ -357,7 +357,7 @@ def forms(run: Run) -> None:
             run.facts[f"{name}, six at once"] = ", ".join(f"{count} x {one}" for one, count in statuses.items())
             run.facts[f"{name}, six at once, s"] = round(time.monotonic() - begin, 1)
             run.require(all(status in (400, 415, 429, 503) for status in statuses), f"{name} gets {statuses}")
-        run.require(running.server.process == java_before, "Java ended")
+        run.require(running.process == java_before, "Java ended")
     callers.report(run)
 
 
@@ -368,7 +368,7 @@ def uploads(run: Run) -> None:
         other = add_token(Path(running.gate.settings.callers), "uploads")
         time.sleep(5)  # the supervisor takes the token into use
         host, _, port = running.gate.settings.rest.rpartition(":")
-        java_before = running.server.process
+        java_before = running.process
         for token in ("nobody", other):
             for _ in range(UNFINISHED):
                 upload = stack.enter_context(socket.create_connection((host, int(port)), timeout=5))
@@ -383,7 +383,7 @@ def uploads(run: Run) -> None:
         run.facts["bytes of each legal picture"] = len(large)
         run.facts |= {f"answers with {status}": count for status, count in Counter(answers).items()}
         run.require(answers == [200] * 12, f"{answers}")
-        run.require(running.server.process == java_before, "Java ended")
+        run.require(running.process == java_before, "Java ended")
 
 
 def archives(run: Run) -> None:
@@ -412,7 +412,8 @@ def archives(run: Run) -> None:
             store = Path(name)
             shutil.copy(run.store / good, store)
             harm(store / bad)
-            with gated_server([good, bad], store, {ONE: 1}, wait=False) as running:
+            logs = run.logs and run.logs / harm.__name__
+            with gated_server([good, bad], store, {ONE: 1}, logs=logs, wait=False) as running:
                 picture = encode("chelsea.png", *mix.TYPICAL)
                 status, deadline = 0, time.monotonic() + BOUND
                 while status != 200 and time.monotonic() < deadline:
@@ -436,7 +437,7 @@ def soak(run: Run) -> None:
         out.mkdir(parents=True, exist_ok=True)
         asked = asked_of(running)
         throughput = measure_throughput(asked, out, [], 10, 20)
-        java = running.server.process
+        java = running.process
         if java is None:
             raise ServerError("TorchServe does not run")
         arguments = ["--arrivals", "poisson", "--stages", f"{run.seconds}:{ORDINARY * throughput}"]
