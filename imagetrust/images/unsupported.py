@@ -88,9 +88,21 @@ _BRANDS = {
     b"j2ki": "HEIF with JPEG 2000 inside",
     b"j2is": "HEIF with JPEG 2000 inside",
 }
+# What HEIF makes of other images or stores without a codec, by the type of the item (ISO/IEC 23008-12 and 23001-17).
+# No camera is known to write it, and libheif's gravest faults were there (deploy/SECURITY.md). An entry of iinf is
+# looked for wherever it is, so that boxes that two programs read differently hide none.
+_HEIF_ITEM = re.compile(rb"infe(?:.{8})?(?:\x02.{7}|[^\x00-\x02].{9})(iden|iovl|mski|tili|unci)", re.DOTALL)
+_HEIF_ITEMS = {
+    b"iden": "HEIF with a copy of another image inside",
+    b"iovl": "HEIF with an overlay of images inside",
+    b"mski": "HEIF with a mask inside",
+    b"tili": "HEIF with a tiled image (tili) inside",
+    b"unci": "HEIF with an uncompressed image inside",
+}
 _HEIF_BRANDS = {
-    b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"avif", b"avis",
+    b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1",
 }  # fmt: skip
+_AVIF_BRANDS = {b"avif", b"avis"}  # which libheif does not read
 
 # JPEG's frames by their marker (ITU-T T.81, table B.1). Those not named here are sequential or progressive.
 _FRAMES = {
@@ -148,7 +160,10 @@ def unsupported_kind(data: bytes) -> str | None:
         return _jpeg_kind(data)
     if data[4:8] == b"ftyp" and len(data) >= 16:
         brand = data[8:12]
-        return None if brand in _HEIF_BRANDS else _BRANDS.get(brand, "a video (MPEG-4 or QuickTime)")
+        if brand not in _HEIF_BRANDS | _AVIF_BRANDS:
+            return _BRANDS.get(brand, "a video (MPEG-4 or QuickTime)")
+        found = None if brand in _AVIF_BRANDS else _HEIF_ITEM.search(data)
+        return _HEIF_ITEMS[found[1]] if found else None
     if data.startswith(_TIFF_HEADERS):
         return _tiff_kind(data)
     if data.startswith(_OTHERS) or data[8:12] == b"WEBP":

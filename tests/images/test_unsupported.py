@@ -1,5 +1,6 @@
 """What is not supported is named for what it is, and a preview is never judged for the picture."""
 
+import re
 import struct
 
 import numpy as np
@@ -71,6 +72,23 @@ def test_a_format_that_is_not_supported_is_named(name, data):
 )
 def test_formats_that_pillow_would_read_are_named(photo, image_format, name):
     assert name in refused(encoded(photo.resize((64, 64)), image_format)).message
+
+
+ITEM = re.compile(rb"(infe\x02.{7})hvc1", re.DOTALL)
+
+
+@pytest.mark.parametrize("kind", [b"iden", b"iovl", b"mski", b"tili", b"unci"])
+def test_a_heif_of_what_no_camera_writes_is_refused_before_libheif_reads_it(kind):
+    data = (CASES.parent / "gradient.heic").read_bytes()
+    changed, count = ITEM.subn(rb"\1" + kind, data)
+    assert count == 1 and refused(changed).code == "unsupported_format"
+    assert decode(data).format == "HEIF"
+
+
+@pytest.mark.parametrize("entry", [b"infe\3" + bytes(9), b"infe" + bytes(8) + b"\2" + bytes(7), b"infe\4" + bytes(9)])
+def test_an_entry_is_found_in_every_layout(entry):
+    """An item's number of 32 bits, a box's size of 64, a version to come."""
+    assert "uncompressed" in refused(box(b"mif1") + entry + b"unci" + bytes(99)).message
 
 
 FRAMES = {
