@@ -24,7 +24,14 @@ from imagetrust.models.config import TASKS, Thresholds
 from imagetrust.models.model import Model
 from imagetrust.runtime.engine import Engine
 from training import head
-from training.calibration import Predictions, fit_open_temperature, probability_generated, verdict_thresholds
+from training.calibration import (
+    Predictions,
+    fit_open_temperature,
+    fit_real_bias,
+    probability_generated,
+    verdict_thresholds,
+    with_real_bias,
+)
 from training.data import NO_LABEL, Record, absent_classes, label_of, split, split_of
 from training.embeddings import Embeddings
 from training.groups import GROUPS, RUNS, Group, without
@@ -152,27 +159,53 @@ def train_runs(
     return runs
 
 
+@dataclass(frozen=True)
+class Scaling:
+    """How a task's logits become probabilities. real_bias: is added to the logit of real images."""
+
+    temperature: float
+    real_bias: float
+
+    def probability_generated(self, logits: np.ndarray) -> np.ndarray:
+        """Return (N,) the calibrated probability of being generated, from authenticity's logits (N, 2)."""
+        return probability_generated(with_real_bias(logits, self.real_bias), self.temperature)
+
+
 def calibrate(
     known: Predictions, held_out: list[tuple[Group, Predictions]], wild: Predictions | None = None
-) -> tuple[float, Thresholds, bool]:
-    """Return authenticity's temperature and thresholds, and whether these could be shown to hold.
+) -> Scaling:
+    """Return the temperature and the bias of a task.
 
     known: a model's predictions on its calibration split. held_out: other models' of what those had not seen; the
-    thresholds hold on the left-out images of the random folds, or of all groups where there are no folds. wild: the
-    model's predictions of whole images, which count among these.
+    bias is fitted to the left-out images of the random folds, or of all groups where there are no folds, as much as to
+    known ones. wild: the model's predictions of whole images, which count among these.
     """
-    elsewhere = [predictions for _, predictions in held_out] + ([wild] if wild else [])
-    temperature = fit_open_temperature(known, elsewhere)
+    temperature = fit_open_temperature(known, [predictions for _, predictions in held_out] + ([wild] if wild else []))
+    unseen = unseen_images(held_out, wild)
+    return Scaling(temperature, fit_real_bias([known, unseen] if unseen else [known], temperature))
+
+
+def find_thresholds(
+    scaling: Scaling,
+    known: Predictions,
+    held_out: list[tuple[Group, Predictions]],
+    wild: Predictions | None = None,
+) -> tuple[Thresholds, bool]:
+    """Return authenticity's thresholds, and whether these could be shown to hold: on the images of `calibrate`."""
+    sets = [known, *([unseen] if (unseen := unseen_images(held_out, wild)) else [])]
+    (generated, labels), *others = [(scaling.probability_generated(logits), labels) for logits, labels in sets]
+    return verdict_thresholds(generated, labels, *others)
+
+
+def unseen_images(held_out: list[tuple[Group, Predictions]], wild: Predictions | None) -> Predictions | None:
+    """Return predictions of images of unknown sources: left-out ones of the random folds, and whole ones."""
     folds = [pair for pair in held_out if pair[0].fold is not None] or held_out
     left_out = [(logits, labels, (labels == 0) == group.is_real) for group, (logits, labels) in folds]
     sets = [(logits[chosen], labels[chosen]) for logits, labels, chosen in left_out] + ([wild] if wild else [])
-    unseen = None
-    if sets:
-        logits, labels = (np.concatenate(parts) for parts in zip(*sets, strict=True))
-        unseen = (probability_generated(logits, temperature), labels)
-    logits, labels = known
-    thresholds, hold = verdict_thresholds(probability_generated(logits, temperature), labels, unseen)
-    return temperature, thresholds, hold
+    if not sets:
+        return None
+    logits, labels = (np.concatenate(parts) for parts in zip(*sets, strict=True))
+    return logits, labels
 
 
 def score_runs(runs: list[HeldOutRun], part: str) -> dict[str, HeldOutGroup]:
@@ -189,10 +222,12 @@ def score_runs(runs: list[HeldOutRun], part: str) -> dict[str, HeldOutGroup]:
             for one in predicted
         ]
         known = labelled_predictions("authenticity", *run.calibration(), besides=besides)
-        temperature, thresholds, _ = calibrate(known, [pair for pair in elsewhere if len(pair[1][1])])
+        elsewhere = [pair for pair in elsewhere if len(pair[1][1])]
+        scaling = calibrate(known, elsewhere)
+        thresholds, _ = find_thresholds(scaling, known, elsewhere)
         for one in asked:
             logits, labels = one.predictions("authenticity")
-            generated = probability_generated(logits, temperature)
+            generated = scaling.probability_generated(logits)
             sources = None if one.group.fold is None else np.array([record.source for record in one.records])
             groups[one.group.name] = HeldOutGroup(
                 one.group.reason, generated, labels, one.is_left_out, thresholds, sources

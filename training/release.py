@@ -15,6 +15,7 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -33,10 +34,18 @@ from imagetrust.models.config import CONFIG, TASKS, WEIGHTS, ModelConfig, Traini
 from imagetrust.models.model import Model
 from imagetrust.runtime.precision_gate import GATE, Gate
 from training import head
-from training.calibration import MAX_FALSE_POSITIVES, MAX_WRONG, fit_open_temperature
+from training.calibration import MAX_FALSE_POSITIVES, MAX_WRONG
 from training.data import DataError, Record, describe_data, read_artifact, read_wild, split
 from training.embeddings import Embeddings
-from training.held_out import HeldOutRun, calibrate, labelled_predictions, partly_real, score_runs, train_runs
+from training.held_out import (
+    HeldOutRun,
+    calibrate,
+    find_thresholds,
+    labelled_predictions,
+    partly_real,
+    score_runs,
+    train_runs,
+)
 from training.quantise import quantise
 from training.recipe import Recipe, RecipeError, add_recipe_arguments, claim, recipe_of
 from training.reference import add_reference
@@ -58,8 +67,11 @@ def calibrated(
     wild: Path | None,
     workers: int,
     embeddings: Embeddings | None,
-) -> ModelConfig:
-    """Return the description of a run's model with temperatures, thresholds and the margins of settled answers."""
+) -> tuple[ModelConfig, dict[str, float]]:
+    """Return the description of a run's model with temperatures, thresholds and the margins of settled answers.
+
+    And by task what is to be added to the bias of the head's class of real images.
+    """
     model = Model(run, calibrated=False)
     chosen = split(records, recipe.seed)["calibration"]
     engine = fp32_engine(model, threads=os.cpu_count() or 1)
@@ -69,29 +81,28 @@ def calibrated(
     whole_logits = {task: np.stack([row[task].mean(0).numpy() for row in whole_views]) for task in TASKS if whole}
     held_out = [one for each in runs for one in each.held_out("validation")]
     besides = partly_real(records)
-    heads = {}
+    heads, biases = {}, {}
     for task in TASKS:
         known = labelled_predictions(task, chosen, logits, besides)
         elsewhere = [(one.group, one.predictions(task, besides)) for one in held_out]
         in_the_wild = labelled_predictions(task, whole, whole_logits) if whole else None
+        scaling, thresholds, hold = calibrate(known, elsewhere, in_the_wild), None, None
         if task == "authenticity":
-            temperature, thresholds, hold = calibrate(known, elsewhere, in_the_wild)
+            thresholds, hold = find_thresholds(scaling, known, elsewhere, in_the_wild)
             if not hold:
                 print(
                     f"It could not be shown that at most {MAX_FALSE_POSITIVES:.0%} of real images are called generated "
                     f"and at most {MAX_WRONG:.0%} of the verdicts are wrong"
                 )
-        else:
-            sets = [predictions for _, predictions in elsewhere] + ([in_the_wild] if in_the_wild else [])
-            temperature = fit_open_temperature(known, sets)
-            thresholds = hold = None
         heads[task] = msgspec.structs.replace(
-            model.config.heads[task], temperature=temperature, thresholds=thresholds, thresholds_hold=hold
+            model.config.heads[task], temperature=scaling.temperature, thresholds=thresholds, thresholds_hold=hold
         )
+        biases[task] = scaling.real_bias
+        print(f"{task}: {scaling}")
     model.config = msgspec.structs.replace(model.config, heads=heads)
     settled = {task: margins for task in TASKS if (margins := settled_margins(model, task, whole_views))}
     curves = run / CURVES
-    return msgspec.structs.replace(
+    config = msgspec.structs.replace(
         model.config,
         version=version,
         settled=settled,
@@ -103,6 +114,7 @@ def calibrated(
             calibrated_on=tuple(one.group.name for one in held_out),
         ),
     )
+    return config, biases
 
 
 def release(
@@ -139,8 +151,8 @@ def release(
     made = work / "release"
     if not (made / CONFIG).exists():
         made.mkdir(exist_ok=True)
-        config = calibrated(fitted, recipe, version, data, records, runs, wild, workers, embeddings)
-        save_file(load_file(fitted / WEIGHTS), made / WEIGHTS)
+        config, biases = calibrated(fitted, recipe, version, data, records, runs, wild, workers, embeddings)
+        save_file(with_real_biases(load_file(fitted / WEIGHTS), biases), made / WEIGHTS)
         msgspec.structs.replace(config, weights_sha256=file_sha256(made / WEIGHTS)).write(made)
         recipe.write(made)
         if (Path(recipe.start) / LESSON).exists():
@@ -148,7 +160,7 @@ def release(
     if not (made / GATE).exists():
         quantise(made, data, recipe.seed, runs)
     if embeddings:
-        made = refitted(made, work / "refitted", recipe, records, embeddings)
+        made = refitted(made, fitted, work / "refitted", recipe, records, embeddings)
     evaluation = report.Evaluation(made, data, wild, work / "report", sizes or report.Sizes(), workers, embeddings)
     measured = read_metrics(made)
     if runs and "held_out" not in measured:
@@ -182,8 +194,21 @@ def add_version(current: Path, version: str) -> list[str]:
     return names
 
 
-def refitted(made: Path, out: Path, recipe: Recipe, records: list[Record], embeddings: Embeddings) -> Path:
-    """Fit the heads of a calibrated release to all but the test split, into another folder, and return that."""
+def with_real_biases(tensors: dict[str, torch.Tensor], biases: Mapping[str, float]) -> dict[str, torch.Tensor]:
+    """Return a weights file's tensors with what calibration adds to the heads' biases of real images."""
+    moved = {name: tensors[name].clone() for name in (f"heads.{task}.bias" for task in biases)}
+    for task, bias in biases.items():
+        moved[f"heads.{task}.bias"][0] += bias
+    return tensors | moved
+
+
+def refitted(
+    made: Path, fitted: Path, out: Path, recipe: Recipe, records: list[Record], embeddings: Embeddings
+) -> Path:
+    """Fit the heads of a calibrated release to all but the test split, into another folder, and return that.
+
+    fitted: the run that it was made of; the same is added to the new heads' biases as to that one's.
+    """
     if out.exists():
         return out
     partial = out.with_name(f".{out.name}.partial")
@@ -192,7 +217,9 @@ def refitted(made: Path, out: Path, recipe: Recipe, records: list[Record], embed
     parts = split(records, recipe.seed)
     seen = [record for name, part in parts.items() if name != "test" for record in part]
     heads = head.fit_heads(seen, embeddings.of(seen), recipe, torch.device("cpu"), embeddings.workers)
-    save_file(load_file(made / WEIGHTS) | heads, partial / WEIGHTS)
+    calibrated, before = load_file(made / WEIGHTS), load_file(fitted / WEIGHTS)
+    biases = {task: float((calibrated[name] - before[name])[0]) for task in TASKS for name in [f"heads.{task}.bias"]}
+    save_file(calibrated | with_real_biases(heads, biases), partial / WEIGHTS)
     digest = file_sha256(partial / WEIGHTS)
     config = ModelConfig.read(made)
     gate = Gate.read(made, config.weights_sha256)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy.special import softmax as scipy_softmax
 
-from training.calibration import fit_open_temperature, fit_temperature, verdict_thresholds
+from training.calibration import (
+    fit_open_temperature,
+    fit_real_bias,
+    fit_temperature,
+    verdict_thresholds,
+    with_real_bias,
+)
 
 
 def softmax(logits):
@@ -33,6 +39,38 @@ def test_what_is_unseen_counts_half_however_many_images_it_has():
     assert 1.3 < between < 2.7
     assert fit_open_temperature(known, [few]) == pytest.approx(between, rel=0.1)
     assert fit_open_temperature(known, [few, many]) == pytest.approx(between, rel=0.1)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_what_real_images_lost_is_given_back_however_many_they_are(share):
+    rng = np.random.default_rng(8)
+    labels = (rng.random(20_000) > share).astype(int)
+    logits = np.stack([np.zeros(len(labels)), rng.normal(np.where(labels == 1, 1.0, -1.0), 1.0) * 2], axis=1)
+    assert fit_real_bias([(logits, labels)], 1.0) == pytest.approx(0, abs=0.08)
+    biased = with_real_bias(2 * logits, -1.5)
+    assert fit_real_bias([(biased, labels)], 2.0) == pytest.approx(1.5, abs=0.16)
+    assert (with_real_bias(biased, 1.5) == 2 * logits).all()
+
+
+def test_the_kinds_of_generated_images_are_one_side():
+    """Real images are half of what counts, and not one of four classes: of those they would be given fewer."""
+    rng = np.random.default_rng(10)
+    labels = np.where(rng.random(30_000) < 0.5, 0, rng.integers(1, 4, 30_000))
+    logits = 3 * np.eye(4)[labels] + rng.normal(size=(30_000, 4))
+    bias = fit_real_bias([(logits, labels)], 1.0)
+    recalls = [(with_real_bias(logits, bias).argmax(1)[side] == 0).mean() for side in (labels == 0, labels > 0)]
+    assert 1 - recalls[0] == pytest.approx(recalls[1], abs=0.02)
+
+
+def test_the_sets_of_a_bias_count_alike():
+    rng = np.random.default_rng(9)
+
+    def answers(count: int, bias: float):
+        labels = rng.integers(0, 2, count)
+        return with_real_bias(np.stack([np.zeros(count), 4 * labels - 2 + 2 * rng.normal(size=count)], 1), bias), labels
+
+    few, many = answers(2_000, -1), answers(40_000, 0)
+    assert 0.35 < fit_real_bias([few, many], 1.0) < 0.65
 
 
 def optimal(rng, count: int, separation: float) -> tuple[np.ndarray, np.ndarray]:

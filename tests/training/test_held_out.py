@@ -8,7 +8,16 @@ from tests.releases import untrained_release
 from tests.training.test_groups import world
 from training.data import Record, read_artifact, split
 from training.groups import GROUPS, RUNS, Group, without
-from training.held_out import PARTS, HeldOutRun, calibrate, labelled_predictions, score_runs, scored_records, train_runs
+from training.held_out import (
+    PARTS,
+    HeldOutRun,
+    calibrate,
+    find_thresholds,
+    labelled_predictions,
+    score_runs,
+    scored_records,
+    train_runs,
+)
 from training.recipe import Recipe
 
 
@@ -119,7 +128,7 @@ def test_no_image_that_is_scored_or_partly_real_takes_part_in_the_calibration(ru
 def test_held_out_predictions_temper_the_model(runs):
     known = labelled_predictions("authenticity", *runs[0].calibration())
     held_out = [(one.group, one.predictions("authenticity")) for one in runs[0].held_out("validation")]
-    alone, _, _ = calibrate(known, [])
-    beside, thresholds, _ = calibrate(known, held_out)
-    assert beside != alone and thresholds.real <= thresholds.generated
-    assert np.isfinite(beside)
+    alone, beside = calibrate(known, []), calibrate(known, held_out)
+    thresholds, _ = find_thresholds(beside, known, held_out)
+    assert beside.temperature != alone.temperature and thresholds.real <= thresholds.generated
+    assert np.isfinite(beside.temperature)
