@@ -189,7 +189,8 @@ def held_out_changes(
     """Return by precision and group: the change of balanced accuracy on generators that a run had not seen.
 
     Each run's network is quantised and given its own margin, as the released one is; so it is given the released
-    model's calibration too, which says where an answer changes. Its own description has none yet.
+    model's temperatures and thresholds too, which say where an answer changes. Its own description has none yet. The
+    bias that calibration adds to the released heads is not added to its own.
     shared: the released model's network, where the runs have the same.
     """
     changes: dict[str, dict[str, float]] = {}

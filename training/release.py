@@ -217,9 +217,9 @@ def refitted(
     parts = split(records, recipe.seed)
     seen = [record for name, part in parts.items() if name != "test" for record in part]
     heads = head.fit_heads(seen, embeddings.of(seen), recipe, torch.device("cpu"), embeddings.workers)
-    calibrated, before = load_file(made / WEIGHTS), load_file(fitted / WEIGHTS)
-    biases = {task: float((calibrated[name] - before[name])[0]) for task in TASKS for name in [f"heads.{task}.bias"]}
-    save_file(calibrated | with_real_biases(heads, biases), partial / WEIGHTS)
+    after, before = load_file(made / WEIGHTS), load_file(fitted / WEIGHTS)
+    biases = {task: float((after[name] - before[name])[0]) for task in TASKS for name in [f"heads.{task}.bias"]}
+    save_file(after | with_real_biases(heads, biases), partial / WEIGHTS)
     digest = file_sha256(partial / WEIGHTS)
     config = ModelConfig.read(made)
     gate = Gate.read(made, config.weights_sha256)

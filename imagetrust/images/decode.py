@@ -23,8 +23,8 @@ from imagetrust.images.jpeg_scans import at_an_eighth
 from imagetrust.images.unsupported import frame_fault, tiff_layout, unsupported_kind
 
 pillow_heif.register_heif_opener()
-for savers in (Image.SAVE, Image.SAVE_ALL):  # nothing here writes HEIC
-    savers.pop("HEIF", None)
+Image.SAVE.pop("HEIF", None)  # nothing here writes HEIC
+Image.SAVE_ALL.pop("HEIF", None)
 
 # Size is checked against our own limit, in the header; Pillow's second guard would only warn at half of its own.
 Image.MAX_IMAGE_PIXELS = limits.MAX_PIXELS

@@ -160,9 +160,11 @@ def unsupported_kind(data: bytes) -> str | None:
         return _jpeg_kind(data)
     if data[4:8] == b"ftyp" and len(data) >= 16:
         brand = data[8:12]
-        if brand not in _HEIF_BRANDS | _AVIF_BRANDS:
+        if brand in _AVIF_BRANDS:
+            return None
+        if brand not in _HEIF_BRANDS:
             return _BRANDS.get(brand, "a video (MPEG-4 or QuickTime)")
-        found = None if brand in _AVIF_BRANDS else _HEIF_ITEM.search(data)
+        found = _HEIF_ITEM.search(data)
         return _HEIF_ITEMS[found[1]] if found else None
     if data.startswith(_TIFF_HEADERS):
         return _tiff_kind(data)
