@@ -10,7 +10,7 @@ from imagetrust.models.vit import LaterBlocks, Tokens
 _TIMM = "vit_tiny_patch16_224"
 SMALL_VIT = Backbone(
     name="small_vit",
-    features=functools.partial(Tokens, _TIMM, 11, (10,)),
+    features=functools.partial(Tokens, timm_name=_TIMM, depth=11, taps=(10,)),
     pool=functools.partial(LaterBlocks, 192, 3, 1, 1, nn.GELU, 1e-6),
     layout="tokens",
     channels=3 * 192,

@@ -17,7 +17,8 @@ Weights = dict[str, torch.Tensor]
 class Backbone:
     """A feature extractor in two parts, and all that differs between one and another.
 
-    features: builds the large part: normalised images (N, 3, size, size) to features, the last that have places.
+    features: builds the large part, for images of so many pixels a side: normalised images (N, 3, size, size) to
+        features, the last that have places. It takes the weights of one for another size.
     pool: builds the small part: features to embeddings (N, channels), of which the heads are linear functions. The heat
         map is made of the gradients through it.
     layout: of the features. "grid": (N, C, rows, columns). "tokens": (N, T, C), of which the last rows * columns are of
@@ -32,7 +33,7 @@ class Backbone:
     """
 
     name: str
-    features: Callable[[], nn.Module]
+    features: Callable[[int], nn.Module]
     pool: Callable[[], nn.Module]
     layout: Literal["grid", "tokens"]
     channels: int
@@ -45,9 +46,9 @@ class Backbone:
     quantised: bool = True
     bf16_products: bool = True
 
-    def build(self) -> "Network":
-        """Return the untrained network."""
-        return Network(self.features(), self.pool())
+    def build(self, size: int | None = None) -> "Network":
+        """Return the untrained network, for images of so many pixels a side, input_size where not given."""
+        return Network(self.features(size or self.input_size), self.pool())
 
     def grid(self, features: torch.Tensor) -> torch.Tensor:
         """Lay features out by place: (N, C, rows, columns)."""

@@ -24,7 +24,7 @@ def _imagenet() -> Weights:
 
 BACKBONE = Backbone(
     name="efficientnet_lite0",
-    features=lambda: timm_model("tf_efficientnet_lite0", global_pool=""),
+    features=lambda _: timm_model("tf_efficientnet_lite0", global_pool=""),
     pool=AveragePool,
     layout="grid",
     channels=1280,

@@ -73,7 +73,8 @@ class Model:
     @functools.cached_property
     def network(self) -> Network:
         """The backbone, in fp32 and evaluation mode."""
-        return Network(self._part(self.backbone.features(), "features."), self.pool).eval()
+        features = self.backbone.features(self.config.preprocessing.size)
+        return Network(self._part(features, "features."), self.pool).eval()
 
     def _part(self, module: nn.Module, prefix: str) -> nn.Module:
         # Built where inference mode is on, its weights would be of no use outside of it.

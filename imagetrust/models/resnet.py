@@ -13,7 +13,7 @@ def _imagenet() -> Weights:
 
 BACKBONE = Backbone(
     name="resnet18",
-    features=lambda: timm_model("resnet18", global_pool=""),
+    features=lambda _: timm_model("resnet18", global_pool=""),
     pool=AveragePool,
     layout="grid",
     channels=512,

@@ -16,13 +16,17 @@ class Tokens(nn.Module):
     """The first blocks: (N, 3, H, W) to tokens (N, len(taps) + 1 + rows * columns, channels).
 
     [CLS] as it is after each block of `taps`, then the tokens after block `depth`, whose first is [CLS] too.
+
+    size: of the images, in pixels a side. Position embeddings for another one are interpolated as they are loaded:
+        where that is left to each batch, OpenVINO comes to other values than torch.
     """
 
-    def __init__(self, timm_name: str, depth: int, taps: tuple[int, ...] = ()) -> None:
+    def __init__(self, size: int, timm_name: str, depth: int, taps: tuple[int, ...] = ()) -> None:
         super().__init__()
-        vit: Any = timm_model(timm_name, depth=depth, dynamic_img_size=True)
+        vit: Any = timm_model(timm_name, depth=depth, img_size=size, dynamic_img_size=True)
         vit.norm = nn.Identity()
         self.vit, self.taps = vit, taps
+        self.register_load_state_dict_pre_hook(_fit_positions)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the tokens."""
@@ -33,6 +37,15 @@ class Tokens(nn.Module):
             if number in self.taps:
                 tapped.append(tokens[:, :1])
         return torch.cat([*tapped, tokens], dim=1)
+
+
+def _fit_positions(tokens: Tokens, weights: Weights, prefix: str, *_: object) -> None:
+    from timm.layers.pos_embed import resample_abs_pos_embed
+
+    name = f"{prefix}vit.pos_embed"
+    if name in weights:
+        grid: Any = tokens.vit.patch_embed.grid_size
+        weights[name] = resample_abs_pos_embed(weights[name], grid, num_prefix_tokens=tokens.vit.num_prefix_tokens)
 
 
 class QuickGELU(nn.Module):
@@ -131,7 +144,7 @@ def _pretrained() -> Weights:
 
 BACKBONE = Backbone(
     name="clip_vit_b16",
-    features=functools.partial(Tokens, _TIMM, _FEATURES, _TAPS),
+    features=functools.partial(Tokens, timm_name=_TIMM, depth=_FEATURES, taps=_TAPS),
     pool=functools.partial(LaterBlocks, _CHANNELS, 12, clip.BLOCKS - _FEATURES, len(_TAPS)),
     layout="tokens",
     channels=_CHANNELS * (len(_TAPS) + 1 + clip.BLOCKS - _FEATURES),

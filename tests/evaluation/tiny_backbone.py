@@ -6,7 +6,7 @@ from imagetrust.models.backbone import AveragePool, Backbone
 
 TINY = Backbone(
     name="tiny",
-    features=lambda: nn.Sequential(nn.Conv2d(3, 8, 8, stride=8), nn.ReLU()),
+    features=lambda _: nn.Sequential(nn.Conv2d(3, 8, 8, stride=8), nn.ReLU()),
     pool=AveragePool,
     layout="grid",
     channels=8,

@@ -34,3 +34,17 @@ def test_the_embedding_is_as_wide_as_it_says(backbone):
     length = backbone.pool().taps + 1 + 4
     channels = backbone.pool().blocks[0].norm1.normalized_shape[0]
     assert backbone.pool()(torch.randn(1, length, channels)).shape == (1, backbone.channels)
+
+
+def test_position_embeddings_are_interpolated_as_they_are_loaded():
+    """As timm does it for each batch: the weights fit images of another size, and those of that size fit the first."""
+    torch.manual_seed(0)
+    larger = SMALL_VIT.build(96).eval()
+    smaller = SMALL_VIT.build(64).eval()
+    smaller.load_state_dict(larger.state_dict())
+    assert smaller.features.vit.pos_embed.shape[1] == 1 + 4 * 4
+    images = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.allclose(smaller(images)[1], larger(images)[1], atol=1e-5)
+    larger.load_state_dict(smaller.state_dict())
+    assert larger.features.vit.pos_embed.shape[1] == 1 + 6 * 6

@@ -51,7 +51,7 @@ def test_importing_the_backend_reports_to_nobody():
 def test_weights_are_stored_in_fp16_where_that_changes_nothing(tmp_path, rounded):
     """The same results but for the order of sums; half of the bytes where the weights are rounded already."""
     torch.manual_seed(0)
-    network = SMALL_VIT.build().eval()
+    network = SMALL_VIT.build(64).eval()
     if rounded:
         network.load_state_dict({name: tensor.half().float() for name, tensor in network.state_dict().items()})
     preprocessing = Preprocessing(64, "bicubic", SMALL_VIT.mean, SMALL_VIT.std, (ViewRule(fraction=1.0),))
@@ -65,10 +65,26 @@ def test_weights_are_stored_in_fp16_where_that_changes_nothing(tmp_path, rounded
     assert bytes_a_weight == pytest.approx(2 if rounded else 4, abs=0.2)
 
 
+def test_a_tower_at_another_size_than_its_weights_gives_what_torch_gives(tmp_path):
+    """Its position embeddings are interpolated: within the network OpenVINO would come to other values."""
+    torch.manual_seed(0)
+    weights = SMALL_VIT.build(224).state_dict()
+    weights["features.vit.pos_embed"] = torch.randn_like(weights["features.vit.pos_embed"])
+    network = SMALL_VIT.build(192).eval()
+    network.load_state_dict(weights)
+    preprocessing = Preprocessing(192, "bicubic", SMALL_VIT.mean, SMALL_VIT.std, (ViewRule(fraction=1.0),))
+    made = PixelNetwork(network, preprocessing)
+    save_network(to_openvino(made, 192), tmp_path / "network.xml")
+    pixels = np.random.default_rng(0).integers(0, 255, (1, 192, 192, 3), dtype=np.uint8)
+    _, found = OpenVinoRunner(tmp_path / "network.xml", "fp32", 1)(pixels)
+    with torch.inference_mode():
+        assert found.numpy() == pytest.approx(made(torch.from_numpy(pixels))[1].numpy(), abs=1e-4)
+
+
 def small_vit(path, in_int8: bool) -> np.ndarray:
     """Write a small transformer, its matrices as int8 times a scale where wanted, and return what it should give."""
     torch.manual_seed(0)
-    network = SMALL_VIT.build().eval()
+    network = SMALL_VIT.build(64).eval()
     if in_int8:
         for tensor in network.state_dict().values():
             if tensor.dim() == 2:

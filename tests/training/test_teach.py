@@ -17,7 +17,7 @@ from training.recipe import RecipeError
 from training.teach import Lesson, lessons_of, read_lessons, teach
 from training.train import CURVES
 
-STUDENT = dataclasses.replace(TINY, name="student", features=lambda: torch.nn.Conv2d(3, 16, 8, stride=8), channels=16)
+STUDENT = dataclasses.replace(TINY, name="student", features=lambda _: torch.nn.Conv2d(3, 16, 8, stride=8), channels=16)
 
 
 @pytest.fixture
