@@ -72,7 +72,7 @@ class Evaluation:
         self.embeddings = embeddings
         self.release, self.data, self.wild, self.sizes, self.workers = release, data, wild, sizes, workers
         self.model = Model(release, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-        self.engine = fp32_engine(self.model, threads=os.cpu_count() or 1)
+        self.engine = fp32_engine(self.model, cores=os.cpu_count() or 1)
         self.seed = self.model.config.training.seed if self.model.config.training else 0
         self.plots = plots / self.model.config.version
         self.plots.mkdir(parents=True, exist_ok=True)

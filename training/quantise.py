@@ -21,21 +21,21 @@ import torch
 from tqdm import tqdm
 
 from evaluation.metrics import expected_calibration_error
-from evaluation.predict import predict
+from evaluation.predict import ParallelRunner, predict
 from imagetrust.errors import RequestError
 from imagetrust.files import file_sha256, replace_bytes
 from imagetrust.images.decode import decode
 from imagetrust.models.config import TASKS, Head
 from imagetrust.models.model import Model
 from imagetrust.runtime.engine import Engine
-from imagetrust.runtime.openvino import OpenVinoRunner, openvino, save_network, to_openvino
+from imagetrust.runtime.openvino import openvino, save_network, to_openvino
 from imagetrust.runtime.precision_gate import EXACT_NETWORK, INT8_NETWORK, Gate
 from imagetrust.runtime.processor import processor_flags
 from imagetrust.runtime.torch import PixelNetwork
 from training.data import NO_LABEL, DataError, Record, data_digest, label_of, read_artifact, split
 from training.embeddings import Embeddings
 from training.groups import RUNS
-from training.held_out import HeldOutRun
+from training.held_out import HeldOut, HeldOutRun
 from training.recipe import RecipeError, read_recipe
 
 import nncf  # isort: skip (after openvino, which imagetrust.runtime.openvino keeps from reporting itself)
@@ -43,6 +43,7 @@ import nncf  # isort: skip (after openvino, which imagetrust.runtime.openvino ke
 IMAGES = 300  # of the training split, that quantisation sees; NNCF's own default
 EXACT_CONVOLUTIONS = 3  # at the network's beginning, that stay in fp32: there the rounding costs most
 MAX_CHANGED = 0.001  # share of the calibration images that may change outside the margin; of others the gate has 0.005
+HELD_OUT = 400  # images of a held-out group at most: one of them alone is 0.00125 of balanced accuracy
 
 Views = list[np.ndarray]
 Tensors = dict[str, torch.Tensor]  # by task: logits (N, classes)
@@ -103,10 +104,10 @@ class Precisions:
             save_network(int8, folder / INT8_NETWORK)
             networks["int8"] = INT8_NETWORK
         self.model, self.workers = model, workers
-        self._runners: dict[str, OpenVinoRunner] = {}
+        self._runners: dict[str, ParallelRunner] = {}
         for precision, name in networks.items():
             try:
-                self._runners[precision] = OpenVinoRunner(folder / name, precision, torch.get_num_threads())
+                self._runners[precision] = ParallelRunner(folder / name, precision, torch.get_num_threads())
             except RuntimeError as error:
                 print(f"{precision} is not measured: {error}")
         self.fast = tuple(precision for precision in self._runners if precision != "fp32")
@@ -183,6 +184,13 @@ def with_margins(model: Model, margins: dict[str, float], exact: Tensors, fast: 
     return {task: torch.where(far[:, None], fast[task], exact[task]) for task in TASKS}
 
 
+def sample_held_out(one: HeldOut, seed: int) -> list[Record]:
+    """Return the images that a group is scored on, at most HELD_OUT of its own, the same every time."""
+    own = [record for record in one.records if one.group.is_tested(record)]
+    others = [record for record in one.records if not one.group.is_tested(record)]
+    return random.Random(seed).sample(own, min(HELD_OUT, len(own))) + others
+
+
 def held_out_changes(
     runs: list[HeldOutRun], heads: dict[str, Head], seed: int, shared: Precisions | None = None
 ) -> dict[str, dict[str, float]]:
@@ -202,10 +210,11 @@ def held_out_changes(
             margins = margins_of(precisions, parts["calibration"], run.model)
             scored = {one.group.name: one for one in run.held_out("validation") if not one.group.is_real}
             for name, one in scored.items():
-                exact = precisions.logits("fp32", one.records, run.model)
-                labels = np.array([label_of(record, "authenticity") for record in one.records])
+                chosen = sample_held_out(one, seed)
+                exact = precisions.logits("fp32", chosen, run.model)
+                labels = np.array([label_of(record, "authenticity") for record in chosen])
                 for precision in precisions.fast:
-                    fast = precisions.logits(precision, one.records, run.model)
+                    fast = precisions.logits(precision, chosen, run.model)
                     served = with_margins(run.model, margins[precision], exact, fast)
                     compared = compare(run.model, "authenticity", exact["authenticity"], served["authenticity"], labels)
                     changes.setdefault(precision, {})[name] = compared["balanced_accuracy_change"]

@@ -74,7 +74,7 @@ def calibrated(
     """
     model = Model(run, calibrated=False)
     chosen = split(records, recipe.seed)["calibration"]
-    engine = fp32_engine(model, threads=os.cpu_count() or 1)
+    engine = fp32_engine(model, cores=os.cpu_count() or 1)
     logits = embeddings.logits(model, chosen) if embeddings else predict(engine, chosen, workers=workers)
     whole = [record for record in read_wild(wild) if wild_half(record) == "choosing"] if wild else []
     whole_views = view_logits(engine, whole, workers) if whole else []
@@ -143,7 +143,7 @@ def release(
     embeddings = None
     if recipe.epochs == 0:
         model = Model(work / "run", calibrated=False)
-        runner = fp32_engine(model, threads=os.cpu_count() or 1).fast
+        runner = fp32_engine(model, cores=os.cpu_count() or 1).fast
         embeddings = Embeddings(runner, recipe.preprocessing, work / "embeddings", workers)
     fitted = head.fit(work / "run", data, workers, embeddings)
     runs = train_runs(recipe, data, work / "held_out", records, workers, embeddings)

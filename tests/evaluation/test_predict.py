@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.predict import conditions, predict, probabilities_of, read_views, task_metrics
+from evaluation.predict import conditions, fp32_engine, predict, probabilities_of, read_views, task_metrics
 from imagetrust.images.decode import decode
 from imagetrust.models.model import Model
 from imagetrust.runtime.engine import exact_engine
@@ -30,6 +30,14 @@ def test_batches_and_threads_change_nothing(engine, records, batch, workers):
     some = records[:7]
     expected = predict(engine, some)["authenticity"]
     assert predict(engine, some, batch=batch, workers=workers)["authenticity"] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_cores_share_a_batch_and_change_nothing(engine, records, small_release, batch):
+    """The images come back in order, where a core gets none as well."""
+    some = records[:7]
+    found = predict(fp32_engine(Model(small_release), cores=3), some, batch=batch)["authenticity"]
+    assert found == pytest.approx(predict(engine, some)["authenticity"], abs=1e-6)
 
 
 def test_a_corruption_is_given_the_image_at_full_resolution(engine, records):

@@ -14,7 +14,7 @@ from tests.releases import RELEASE, untrained_release
 from training.data import read_artifact
 from training.groups import GROUPS, Group
 from training.held_out import HeldOutRun
-from training.quantise import answers, compare, find_margin, held_out_changes, quantise
+from training.quantise import answers, compare, find_margin, held_out_changes, quantise, sample_held_out
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +100,15 @@ def test_runs_are_quantised_as_the_release_is(folder, small, monkeypatch, withou
     changes = held_out_changes([HeldOutRun(folder, ("made",), small, 0, 0)], heads, 0)
     assert set(changes) == {"int8"} and set(changes["int8"]) == {"made"} and abs(changes["int8"]["made"]) < 0.2
     assert asked and set(asked) == {Thresholds(0.3, 0.7)}
+
+
+def test_of_a_large_group_a_sample_is_measured(folder, small, monkeypatch):
+    """The same every time, of its own images alone: those of the other class are measured anyway."""
+    monkeypatch.setitem(GROUPS, "made", Group("made", "a procedural generator", r"^checker_gan$"))
+    (one,) = HeldOutRun(folder, ("made",), small, 0, 0).held_out("validation")
+    assert sorted(record.path for record in sample_held_out(one, 0)) == sorted(record.path for record in one.records)
+    monkeypatch.setattr("training.quantise.HELD_OUT", 2)
+    chosen = sample_held_out(one, 0)
+    assert chosen == sample_held_out(one, 0)
+    assert sum(one.group.is_tested(record) for record in chosen) == 2 < one.is_left_out.sum()
+    assert len(chosen) == 2 + (~one.is_left_out).sum()
