@@ -152,7 +152,7 @@ def release(
     if not (made / CONFIG).exists():
         made.mkdir(exist_ok=True)
         config, biases = calibrated(fitted, recipe, version, data, records, runs, wild, workers, embeddings)
-        save_file(with_real_biases(load_file(fitted / WEIGHTS), biases), made / WEIGHTS)
+        save_file(with_moved_heads(load_file(fitted / WEIGHTS), biases), made / WEIGHTS)
         msgspec.structs.replace(config, weights_sha256=file_sha256(made / WEIGHTS)).write(made)
         recipe.write(made)
         if (Path(recipe.start) / LESSON).exists():
@@ -194,7 +194,7 @@ def add_version(current: Path, version: str) -> list[str]:
     return names
 
 
-def with_real_biases(tensors: dict[str, torch.Tensor], biases: Mapping[str, float]) -> dict[str, torch.Tensor]:
+def with_moved_heads(tensors: dict[str, torch.Tensor], biases: Mapping[str, float]) -> dict[str, torch.Tensor]:
     """Return a weights file's tensors with what calibration adds to the heads' biases of real images."""
     moved = {name: tensors[name].clone() for name in (f"heads.{task}.bias" for task in biases)}
     for task, bias in biases.items():
@@ -219,7 +219,7 @@ def refitted(
     heads = head.fit_heads(seen, embeddings.of(seen), recipe, torch.device("cpu"), embeddings.workers)
     after, before = load_file(made / WEIGHTS), load_file(fitted / WEIGHTS)
     biases = {task: float((after[name] - before[name])[0]) for task in TASKS for name in [f"heads.{task}.bias"]}
-    save_file(after | with_real_biases(heads, biases), partial / WEIGHTS)
+    save_file(after | with_moved_heads(heads, biases), partial / WEIGHTS)
     digest = file_sha256(partial / WEIGHTS)
     config = ModelConfig.read(made)
     gate = Gate.read(made, config.weights_sha256)

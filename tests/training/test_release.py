@@ -24,6 +24,7 @@ from tests.training.test_train import replaced
 from training import release as module
 from training.data import data_digest, read_artifact
 from training.groups import GROUPS, Group
+from training.head import FITTED
 from training.recipe import RecipeError
 from training.release import add_version, release, update_table
 
@@ -152,7 +153,7 @@ def test_the_command_needs_a_version(monkeypatch, capsys):
     assert "--version" in capsys.readouterr().err
 
 
-def test_a_frozen_backbone_sees_each_image_once(data, two_groups, tmp_path, photo):
+def test_a_frozen_backbone_sees_each_image_once(data, two_groups, tmp_path, photo, monkeypatch):
     """The release holds its heads alone, and one network gave the embeddings of all runs."""
     torch.manual_seed(1)
     weights = dict(SMALL_VIT.build().state_dict())
@@ -160,6 +161,8 @@ def test_a_frozen_backbone_sees_each_image_once(data, two_groups, tmp_path, phot
         BACKBONES, SMALL_VIT.name, dataclasses.replace(SMALL_VIT, pretrained=lambda: weights, quantised=False)
     )
     (tmp_path / "store").mkdir()
+    fits, fit_heads = [], module.head.fit_heads
+    monkeypatch.setattr(module.head, "fit_heads", lambda *arguments: fits.append(fit_heads(*arguments)) or fits[-1])
     frozen = msgspec.structs.replace(SMALLEST, backbone=SMALL_VIT.name, start="pretrained", epochs=0)
     target = release("9.9", frozen, data, None, tmp_path / "work", tmp_path / "store", sizes=SMALLEST_SIZES, workers=0)
     kept = [np.load(shard)["paths"] for shard in (tmp_path / "work" / "embeddings").glob("*.npz")]
@@ -172,6 +175,11 @@ def test_a_frozen_backbone_sees_each_image_once(data, two_groups, tmp_path, phot
     )
     assert ModelConfig.read(target).heads == ModelConfig.read(tmp_path / "work" / "release").heads
     assert "int8" not in json.loads((target / "gate.json").read_text())["metrics"]
+    fitted = load_file(tmp_path / "work" / "run" / FITTED / WEIGHTS)
+    for name in (f"heads.{task}.bias" for task in TASKS):
+        added = before[name] - fitted[name]
+        assert added[0] != 0 and (added[1:] == 0).all(), "calibration moves real images alone"
+        assert torch.allclose(load_file(target / WEIGHTS)[name], fits[-1][name] + added, atol=1e-6)
     prepare(target, tmp_path / "model")
     (answer,) = Predictor(tmp_path / "model").predict([Request(encoded(photo, "JPEG"))], "explanation")
     assert answer["inferred"]["authenticity"]["model"]["version"] == "9.9"
