@@ -7,6 +7,7 @@ lands beside the weights; an archive takes it only where the gate passes (imaget
 """
 
 import argparse
+import copy
 import logging
 import random
 import sys
@@ -184,6 +185,16 @@ def with_margins(model: Model, margins: dict[str, float], exact: Tensors, fast: 
     return {task: torch.where(far[:, None], fast[task], exact[task]) for task in TASKS}
 
 
+def calibrated_alike(model: Model, heads: dict[str, Head]) -> Model:
+    """Return a model that has not been calibrated with another's temperatures, biases and thresholds."""
+    alike = copy.copy(model)
+    alike.config = msgspec.structs.replace(model.config, heads=heads)
+    alike.heads = copy.deepcopy(model.heads)
+    for task, head in alike.heads.items():
+        head.bias.data[0] += heads[task].real_bias
+    return alike
+
+
 def sample_held_out(one: HeldOut, seed: int) -> list[Record]:
     """Return the images that a group is scored on, at most HELD_OUT of its own, the same every time."""
     own = [record for record in one.records if one.group.is_tested(record)]
@@ -197,26 +208,25 @@ def held_out_changes(
     """Return by precision and group: the change of balanced accuracy on generators that a run had not seen.
 
     Each run's network is quantised and given its own margin, as the released one is; so it is given the released
-    model's temperatures and thresholds too, which say where an answer changes. Its own description has none yet. The
-    bias that calibration adds to the released heads is not added to its own.
+    model's calibration too, which says where an answer changes. Its own description has none yet.
     shared: the released model's network, where the runs have the same.
     """
     changes: dict[str, dict[str, float]] = {}
     for run in runs:
-        run.model.config = msgspec.structs.replace(run.model.config, heads=heads)
+        model = calibrated_alike(run.model, heads)
         parts = split(run.known, seed)
         with tempfile.TemporaryDirectory(prefix="imagetrust-quantise-") as folder:
-            precisions = shared or Precisions(run.model, parts["train"], seed, Path(folder), workers=run.workers)
-            margins = margins_of(precisions, parts["calibration"], run.model)
+            precisions = shared or Precisions(model, parts["train"], seed, Path(folder), workers=run.workers)
+            margins = margins_of(precisions, parts["calibration"], model)
             scored = {one.group.name: one for one in run.held_out("validation") if not one.group.is_real}
             for name, one in scored.items():
                 chosen = sample_held_out(one, seed)
-                exact = precisions.logits("fp32", chosen, run.model)
+                exact = precisions.logits("fp32", chosen, model)
                 labels = np.array([label_of(record, "authenticity") for record in chosen])
                 for precision in precisions.fast:
-                    fast = precisions.logits(precision, chosen, run.model)
-                    served = with_margins(run.model, margins[precision], exact, fast)
-                    compared = compare(run.model, "authenticity", exact["authenticity"], served["authenticity"], labels)
+                    fast = precisions.logits(precision, chosen, model)
+                    served = with_margins(model, margins[precision], exact, fast)
+                    compared = compare(model, "authenticity", exact["authenticity"], served["authenticity"], labels)
                     changes.setdefault(precision, {})[name] = compared["balanced_accuracy_change"]
     return changes
 

@@ -30,7 +30,7 @@ from evaluation.predict import fp32_engine, predict
 from evaluation.render import LESSONS, render
 from evaluation.wild import wild_half
 from imagetrust.files import file_sha256, replace_bytes, replace_json
-from imagetrust.models.config import CONFIG, TASKS, WEIGHTS, ModelConfig, Training
+from imagetrust.models.config import CONFIG, TASKS, WEIGHTS, Head, ModelConfig, Training
 from imagetrust.models.model import Model
 from imagetrust.runtime.precision_gate import GATE, Gate
 from training import head
@@ -67,10 +67,10 @@ def calibrated(
     wild: Path | None,
     workers: int,
     embeddings: Embeddings | None,
-) -> tuple[ModelConfig, dict[str, float]]:
-    """Return the description of a run's model with temperatures, thresholds and the margins of settled answers.
+) -> ModelConfig:
+    """Return the description of a run's model with temperatures, biases, thresholds and margins of settled answers.
 
-    And by task what is to be added to the bias of the head's class of real images.
+    The biases are those that `with_real_biases` gives the weights.
     """
     model = Model(run, calibrated=False)
     chosen = split(records, recipe.seed)["calibration"]
@@ -81,7 +81,7 @@ def calibrated(
     whole_logits = {task: np.stack([row[task].mean(0).numpy() for row in whole_views]) for task in TASKS if whole}
     held_out = [one for each in runs for one in each.held_out("validation")]
     besides = partly_real(records)
-    heads, biases = {}, {}
+    heads = {}
     for task in TASKS:
         known = labelled_predictions(task, chosen, logits, besides)
         elsewhere = [(one.group, one.predictions(task, besides)) for one in held_out]
@@ -95,14 +95,17 @@ def calibrated(
                     f"and at most {MAX_WRONG:.0%} of the verdicts are wrong"
                 )
         heads[task] = msgspec.structs.replace(
-            model.config.heads[task], temperature=scaling.temperature, thresholds=thresholds, thresholds_hold=hold
+            model.config.heads[task],
+            temperature=scaling.temperature,
+            real_bias=scaling.real_bias,
+            thresholds=thresholds,
+            thresholds_hold=hold,
         )
-        biases[task] = scaling.real_bias
         print(f"{task}: {scaling}")
     model.config = msgspec.structs.replace(model.config, heads=heads)
     settled = {task: margins for task in TASKS if (margins := settled_margins(model, task, whole_views))}
     curves = run / CURVES
-    config = msgspec.structs.replace(
+    return msgspec.structs.replace(
         model.config,
         version=version,
         settled=settled,
@@ -114,7 +117,6 @@ def calibrated(
             calibrated_on=tuple(one.group.name for one in held_out),
         ),
     )
-    return config, biases
 
 
 def release(
@@ -151,8 +153,8 @@ def release(
     made = work / "release"
     if not (made / CONFIG).exists():
         made.mkdir(exist_ok=True)
-        config, biases = calibrated(fitted, recipe, version, data, records, runs, wild, workers, embeddings)
-        save_file(with_moved_heads(load_file(fitted / WEIGHTS), biases), made / WEIGHTS)
+        config = calibrated(fitted, recipe, version, data, records, runs, wild, workers, embeddings)
+        save_file(with_real_biases(load_file(fitted / WEIGHTS), config.heads), made / WEIGHTS)
         msgspec.structs.replace(config, weights_sha256=file_sha256(made / WEIGHTS)).write(made)
         recipe.write(made)
         if (Path(recipe.start) / LESSON).exists():
@@ -160,7 +162,7 @@ def release(
     if not (made / GATE).exists():
         quantise(made, data, recipe.seed, runs)
     if embeddings:
-        made = refitted(made, fitted, work / "refitted", recipe, records, embeddings)
+        made = refitted(made, work / "refitted", recipe, records, embeddings)
     evaluation = report.Evaluation(made, data, wild, work / "report", sizes or report.Sizes(), workers, embeddings)
     measured = read_metrics(made)
     if runs and "held_out" not in measured:
@@ -194,21 +196,17 @@ def add_version(current: Path, version: str) -> list[str]:
     return names
 
 
-def with_moved_heads(tensors: dict[str, torch.Tensor], biases: Mapping[str, float]) -> dict[str, torch.Tensor]:
-    """Return a weights file's tensors with what calibration adds to the heads' biases of real images."""
-    moved = {name: tensors[name].clone() for name in (f"heads.{task}.bias" for task in biases)}
-    for task, bias in biases.items():
-        moved[f"heads.{task}.bias"][0] += bias
+def with_real_biases(tensors: dict[str, torch.Tensor], heads: Mapping[str, Head]) -> dict[str, torch.Tensor]:
+    """Return fitted tensors with what calibration adds to the logits of real images (`real_bias`) in their biases."""
+    moved = {}
+    for task, described in heads.items():
+        moved[f"heads.{task}.bias"] = tensors[f"heads.{task}.bias"].clone()
+        moved[f"heads.{task}.bias"][0] += described.real_bias
     return tensors | moved
 
 
-def refitted(
-    made: Path, fitted: Path, out: Path, recipe: Recipe, records: list[Record], embeddings: Embeddings
-) -> Path:
-    """Fit the heads of a calibrated release to all but the test split, into another folder, and return that.
-
-    fitted: the run that it was made of; the same is added to the new heads' biases as to that one's.
-    """
+def refitted(made: Path, out: Path, recipe: Recipe, records: list[Record], embeddings: Embeddings) -> Path:
+    """Fit the heads of a calibrated release to all but the test split, into another folder, and return that."""
     if out.exists():
         return out
     partial = out.with_name(f".{out.name}.partial")
@@ -217,11 +215,9 @@ def refitted(
     parts = split(records, recipe.seed)
     seen = [record for name, part in parts.items() if name != "test" for record in part]
     heads = head.fit_heads(seen, embeddings.of(seen), recipe, torch.device("cpu"), embeddings.workers)
-    after, before = load_file(made / WEIGHTS), load_file(fitted / WEIGHTS)
-    biases = {task: float((after[name] - before[name])[0]) for task in TASKS for name in [f"heads.{task}.bias"]}
-    save_file(after | with_moved_heads(heads, biases), partial / WEIGHTS)
-    digest = file_sha256(partial / WEIGHTS)
     config = ModelConfig.read(made)
+    save_file(load_file(made / WEIGHTS) | with_real_biases(heads, config.heads), partial / WEIGHTS)
+    digest = file_sha256(partial / WEIGHTS)
     gate = Gate.read(made, config.weights_sha256)
     msgspec.structs.replace(config, weights_sha256=digest).write(partial)
     if gate:

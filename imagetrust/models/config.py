@@ -44,11 +44,13 @@ class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A linear head of one task. `temperature` divides its logits before softmax (Guo et al. 2017, arXiv 1706.04599).
 
+    real_bias: what calibration added to the logit of real images. The weights' bias holds it: it is not added again.
     thresholds_hold: whether calibration could show the error rates that the thresholds are chosen for.
     """
 
     classes: tuple[str, ...]
     temperature: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    real_bias: float = 0.0
     thresholds: Thresholds | None = None
     thresholds_hold: bool | None = None
 

@@ -86,18 +86,23 @@ def test_a_precision_that_the_processor_lacks_is_not_measured(
 
 
 def test_runs_are_quantised_as_the_release_is(folder, small, monkeypatch, without_bf16):
-    """Their margins must keep apart the verdicts that the released calibration gives."""
+    """Their margins must keep apart the verdicts that the released calibration gives, by its bias and thresholds."""
     monkeypatch.setitem(GROUPS, "made", Group("made", "a procedural generator", r"^checker_gan$"))
     heads = dict(ModelConfig.read(folder).heads)
-    heads["authenticity"] = msgspec.structs.replace(heads["authenticity"], thresholds=Thresholds(0.3, 0.7))
-    asked = []
+    heads["authenticity"] = msgspec.structs.replace(
+        heads["authenticity"], thresholds=Thresholds(0.3, 0.7), real_bias=0.5
+    )
+    run = HeldOutRun(folder, ("made",), small, 0, 0)
+    before, asked = run.model.heads["authenticity"].bias.clone(), []
 
     def find(model, task, exact, fast):
         asked.append(model.config.heads["authenticity"].thresholds)
+        assert (model.heads["authenticity"].bias - before).tolist() == pytest.approx([0.5, 0])
         return find_margin(model, task, exact, fast)
 
     monkeypatch.setattr("training.quantise.find_margin", find)
-    changes = held_out_changes([HeldOutRun(folder, ("made",), small, 0, 0)], heads, 0)
+    changes = held_out_changes([run], heads, 0)
+    assert (run.model.heads["authenticity"].bias == before).all(), "the run itself stays as it is"
     assert set(changes) == {"int8"} and set(changes["int8"]) == {"made"} and abs(changes["int8"]["made"]) < 0.2
     assert asked and set(asked) == {Thresholds(0.3, 0.7)}
 
