@@ -118,7 +118,7 @@ def test_a_backbone_may_stay_as_it_starts(small_data, tmp_path):
 
 def test_a_pretrained_backbone_that_stays_is_not_written(small_data, tmp_path, monkeypatch):
     torch.manual_seed(1)
-    weights = dict(SMALL_VIT.build().state_dict())
+    weights = dict(SMALL_VIT.build(SMALL.size).state_dict())
     monkeypatch.setitem(BACKBONES, SMALL_VIT.name, dataclasses.replace(SMALL_VIT, pretrained=lambda: weights))
     train(replaced(backbone=SMALL_VIT.name, epochs=0, start="pretrained"), small_data, tmp_path / "run")
     assert {name.split(".")[0] for name in load_file(tmp_path / "run" / "weights.safetensors")} == {"heads"}
