@@ -33,7 +33,7 @@ from server.gate import nginx
 from server.gate_config import GateError
 
 RESULTS = Path(__file__).resolve().parent / "results"
-RELEASES = (MODEL_STORE / "1.2", MODEL_STORE / "1.0-fast")
+RELEASES = (MODEL_STORE / "1.3", MODEL_STORE / "1.0-fast")
 PACKAGES = (
     "torch", "torchvision", "openvino", "pillow", "pillow-heif", "torchserve", "fastapi", "uvicorn", "litserve", "ray",
     "grpcio",

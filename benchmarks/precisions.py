@@ -1,6 +1,6 @@
 """What each precision changes and saves, and what it does to look at an image's views in turn.
 
-    python -m benchmarks.precisions --release model_store/1.2 --wild ROOT
+    python -m benchmarks.precisions --release model_store/1.3 --wild ROOT
 
 Each way serves the whole images of the wild set one by one, on one thread, as a worker does: with what is close to
 changing computed again in fp32. Its cost is what this process spent on an image after it was decoded. An image goes
