@@ -29,8 +29,7 @@ Logits = dict[str, NDArray[np.float32]]
 class ParallelRunner:
     """Runs a network (.xml) by OpenVINO on so many cores, each with some of the images of a batch.
 
-    CLIP's tower takes 13 % (fp32) to 19 % (int8) less time so than by one runner with two threads. Raises what
-    OpenVinoRunner raises.
+    Cores do not wait for each other then, as the threads of one runner do. Raises what OpenVinoRunner raises.
     """
 
     def __init__(self, network: Path, precision: str, cores: int) -> None:
