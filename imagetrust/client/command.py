@@ -7,12 +7,13 @@ import glob
 import io
 import os
 import re
+import signal
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from imagetrust.client.clients import ADDRESS, AsyncClient
 from imagetrust.client.errors import ClientError, TokenError, UnreachableError
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _UsageError as error:
         print(f"imagetrust: {error}", file=sys.stderr)
         return USAGE
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         print("imagetrust: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
@@ -137,7 +138,28 @@ def _check(parsed: argparse.Namespace) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     progress = _Progress(sys.stderr, pictures)
     run = _Run(client, heatmaps, parsed.concurrency, FORMATS[parsed.form](sys.stdout), progress)
-    return asyncio.run(run.answer(pictures()))
+    return asyncio.run(_until_interrupted(run.answer(pictures())))
+
+
+async def _until_interrupted(work: Coroutine[Any, Any, int]) -> int:
+    """Return the result. Ctrl-C cancels the task between two steps of the loop, and the next one ends the process.
+
+    asyncio's own handler cancels within a step, which reports the future that it was about to set.
+    """
+    loop, task, before = asyncio.get_running_loop(), asyncio.current_task(), signal.getsignal(signal.SIGINT)
+
+    def interrupt(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if task:
+            loop.call_soon_threadsafe(task.cancel)
+
+    if before is signal.SIG_IGN:  # as in a script's background
+        return await work
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        return await work
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _token(path: Path | None) -> str | Callable[[], str] | None:

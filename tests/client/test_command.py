@@ -247,7 +247,10 @@ def test_ctrl_c_ends_it_with_what_was_answered(asked):
         return Play(**(vars(verdict_of(request)) | {"delay": 0 if len(asked.seen) == 1 else 20}))
 
     asked.plays = hang_after_the_first
-    process = start(asked.address, "check", "real.jpg", "generated.jpg", "uncertain.jpg", "--csv", "--concurrency", "1")
+    # A shell has what it starts in the background ignore the signal, these tests too.
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); " + PROGRAM
+    pictures = ("real.jpg", "generated.jpg", "uncertain.jpg")
+    process = start(asked.address, "check", *pictures, "--csv", "--concurrency", "1", program=program)
     head, first = process.stdout.readline(), process.stdout.readline()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=10)
