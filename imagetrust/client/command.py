@@ -11,9 +11,9 @@ import signal
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from imagetrust.client.clients import ADDRESS, AsyncClient
 from imagetrust.client.errors import ClientError, TokenError, UnreachableError
@@ -141,7 +141,7 @@ def _check(parsed: argparse.Namespace) -> int:
     return asyncio.run(_until_interrupted(run.answer(pictures())))
 
 
-async def _until_interrupted(work: Coroutine[Any, Any, int]) -> int:
+async def _until_interrupted(work: Awaitable[int]) -> int:
     """Return the result. Ctrl-C cancels the task between two steps of the loop, and the next one ends the process.
 
     asyncio's own handler cancels within a step, which reports the future that it was about to set.

@@ -13,7 +13,7 @@ NAME = "org/pytorch/serve/grpcimpl/InferenceImpl.class"
 
 def test_three_calls_are_left_out_and_nothing_else(tmp_path):
     """Of `observer.onError(...)`, in the three methods that run when a caller leaves."""
-    assert mend(tmp_path)
+    mend(tmp_path)
     with zipfile.ZipFile(files("ts") / "frontend" / "model-server.jar") as jar:
         original = jar.read(NAME)
     written = (tmp_path / NAME).read_bytes()
@@ -27,7 +27,8 @@ def test_three_calls_are_left_out_and_nothing_else(tmp_path):
 
 def test_another_torchserve_is_left_as_it_is(tmp_path, monkeypatch, caplog):
     mend(tmp_path)
+    assert (tmp_path / NAME).exists()
     monkeypatch.setattr(cancelled_calls, "_KNOWN", hashlib.sha256(b"of another version").hexdigest())
     with caplog.at_level(logging.WARNING):
-        assert not mend(tmp_path)
+        mend(tmp_path)
     assert not (tmp_path / NAME).exists() and "may end a worker" in caplog.text
